@@ -1,0 +1,56 @@
+# `make` lists the targets. Everything lives in this folder: .venv, var, db.sqlite3.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ONCE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test test-sqlite test-postgres lint types check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Liner Notes needs Python 3.11 or later; try: make PYTHON=python3.12 ...")'
+	@echo "Creating the virtual environment $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python requirements.txt requirements-demo.txt constraints.txt
+	@echo "Installing requirements ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
+	@echo "Installing test requirements ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.demo ## Set everything up, import and fetch 500 simulated tracks, open the admin (ONCE=1: then end)
+	@$(BIN)/python -m config.local demo $(if $(filter-out 0,$(ONCE)),--once)
+
+run: $(VENV)/.demo ## Run the site with the settings in .env
+	@$(BIN)/python -m config.local run
+
+test: test-sqlite test-postgres ## Run the whole suite, on SQLite and on PostgreSQL
+
+test-sqlite: $(VENV)/.dev ## Run the suite on SQLite
+	$(BIN)/python -m pytest
+
+test-postgres: $(VENV)/.dev ## Run what touches the database again, on an embedded PostgreSQL
+	$(BIN)/python -m catalog.tests.with_postgres $(BIN)/python -m pytest catalog
+
+lint: $(VENV)/.dev ## Check style with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## Check types with mypy
+	$(BIN)/mypy
+
+check: $(VENV)/.dev ## Check migrations, and the settings as in production
+	SECRET_KEY=tests $(BIN)/python manage.py makemigrations --check --dry-run
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.com \
+		SOUNDCHARTS_APP_ID=a SOUNDCHARTS_API_KEY=b $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+clean: ## Remove the virtual environment and what the processes wrote
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,136 @@
+"""Forms of the admin: the track itself, and the dialogs behind its buttons."""
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from catalog.fetching import LIST_PAGE, estimate_calls
+from catalog.jobs.requests import LARGEST_SELECTION, LAST_OFFSET
+from catalog.models import METADATA_FIELDS, Track
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 call", "1,240 tracks"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A track's metadata by hand. What is changed here is kept by every later fetch."""
+
+    edited_fields = forms.MultipleChoiceField(
+        label="Keep by hand",
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="A field that you change is ticked by itself, and no fetch replaces its value. "
+        "Untick it to follow Soundcharts again from the next fetch on.",
+        choices=[
+            (
+                name,
+                str(getattr(Track._meta.get_field(name), "verbose_name", name))
+                .capitalize()
+                .replace("Isrc", "ISRC"),
+            )
+            for name in METADATA_FIELDS
+        ],
+    )
+
+    class Meta:
+        model = Track
+        fields = ("edited_fields",)  # The admin adds those of its fieldsets.
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        edited = set(cleaned.get("edited_fields") or ()) | {
+            name for name in self.changed_data if name in METADATA_FIELDS
+        }
+        cleaned["edited_fields"] = [name for name in METADATA_FIELDS if name in edited]
+        return cleaned
+
+
+class FetchNowForm(BaseDialogForm):
+    """Nothing to fill in: the dialog states the price."""
+
+
+class FetchAllForm(BaseDialogForm):
+    """Says how many tracks and calls the ticked tracks, or everything stale, would be.
+
+    The ticked rows come in the address (`_selected_action`), where the button puts them.
+    """
+
+    form_before_template = "catalog/fetch_price.html"
+
+    @property
+    def selected_ids(self) -> list[int]:
+        """The ticked tracks; a value that is no key is ignored."""
+        return [int(pk) for pk in self.request.GET.getlist("_selected_action") if pk.isdecimal()][
+            :LARGEST_SELECTION
+        ]
+
+    @property
+    def is_whole_list(self) -> bool:
+        """Whether all pages of the list are ticked, which this button is not told the filter of."""
+        return self.request.GET.get("select_across") == "1"
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: int | str | None = None
+    ) -> dict[str, Any]:
+        chosen = Track.objects.filter(pk__in=self.selected_ids) if self.selected_ids else None
+        count = chosen.count() if chosen is not None else Track.objects.stale().awaited().count()
+        return {
+            "is_selection": chosen is not None,
+            "tracks": plural(count, "track"),
+            "count": count,
+            "calls": plural(estimate_calls(count), "API call"),
+            "is_whole_list": self.is_whole_list,
+            "waiting": 0 if chosen is not None else Track.objects.stale().count() - count,
+        }
+
+    def clean(self) -> dict[str, Any]:
+        if self.is_whole_list:
+            raise forms.ValidationError("Use the action bar below the list for all pages of it.")
+        return super().clean() or {}
+
+
+class ImportForm(BaseDialogForm):
+    """Where to import from, and how much."""
+
+    form_before_template = "catalog/import_price.html"
+
+    artist_uuid = forms.UUIDField(
+        label="Artist UUID",
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "empty: the top songs"}),
+        help_text="The artist's UUID at Soundcharts. Without one, the most streamed songs are "
+        "imported, which not every plan includes.",
+    )
+    limit = forms.IntegerField(
+        label="Limit",
+        initial=100,
+        min_value=1,
+        max_value=LAST_OFFSET,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text=f"How many songs. One call lists {LIST_PAGE}.",
+    )
+    offset = forms.IntegerField(
+        label="Offset",
+        initial=0,
+        min_value=0,
+        max_value=LAST_OFFSET - 1,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Where in the list to begin: 0 is the first song.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("limit", 0) + cleaned.get("offset", 0) > LAST_OFFSET:
+            raise forms.ValidationError(
+                f"Soundcharts lists the first {LAST_OFFSET:,} songs: lower limit or offset."
+            )
+        return cleaned

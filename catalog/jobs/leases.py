@@ -1,0 +1,188 @@
+"""Chunks and who works on them: claim, advance, release.
+
+A lease is a row's owner and expiry. Every write here is one conditional UPDATE whose row count says
+whether it happened, and all its times come from the database's clock.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Now
+
+from catalog.jobs.states import Status, finish_if_done, start_job
+from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask
+from soundcharts.errors import SoundchartsError
+
+logger = logging.getLogger(__name__)
+
+# Chunks looked at before giving up: others may claim the first few at the same moment.
+CANDIDATES = 10
+
+
+class LeaseLost(Exception):
+    """Somebody else owns this chunk now: nothing of this batch may be saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A track's failure within a batch; `item` is its uuid or what stood in its place."""
+
+    item: str
+    code: str
+    message: str
+    track_id: int | None = None
+
+
+@dataclass(slots=True)
+class Counts:
+    """Outcomes of one batch, in tracks."""
+
+    updated: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+def _is_free() -> Q:
+    return (
+        Q(finished_at=None)
+        & (Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()))
+        & (Q(not_before=None) | Q(not_before__lte=Now()))
+    )
+
+
+def has_claimable_chunk(job_id: int) -> bool:
+    """Return whether some chunk of a job waits for a worker now."""
+    return FetchChunk.objects.filter(_is_free(), job_id=job_id).exists()
+
+
+def claim_chunk(job_id: int, *, owner: str, celery_task_id: str = "") -> FetchChunk | None:
+    """Lease the first free chunk of a job to `owner`, or return None when there is none.
+
+    The job must be pending or running; it is running afterwards.
+    """
+    # Not a join: Django would move every condition into a subquery, which PostgreSQL does not
+    # evaluate again when it had to wait for the row, and two workers would both succeed.
+    is_wanted = Exists(
+        MetadataFetchTask.objects.filter(pk=OuterRef("job_id"), status__in=(Status.PENDING, Status.RUNNING))
+    )
+    candidates = FetchChunk.objects.filter(_is_free(), job_id=job_id).values_list("pk", flat=True)
+    for chunk_id in list(candidates[:CANDIDATES]):
+        with transaction.atomic():
+            claimed = FetchChunk.objects.filter(_is_free(), is_wanted, pk=chunk_id).update(
+                lease_owner=owner,
+                lease_expires_at=Now() + timedelta(seconds=settings.CHUNK_LEASE_SECONDS),
+                lease_count=F("lease_count") + 1,
+                not_before=None,
+            )
+            if claimed:
+                start_job(job_id, celery_task_id=celery_task_id)
+                chunk = FetchChunk.objects.get(pk=chunk_id)
+                logger.info("job %s: chunk %s claimed at position %s", job_id, chunk_id, chunk.position)
+                return chunk
+    return None
+
+
+def is_wanted(chunk: FetchChunk) -> bool:
+    """Return whether the chunk's job still wants work done: false once paused, cancelled or ended."""
+    return MetadataFetchTask.objects.filter(
+        pk=chunk.job_id, status__in=(Status.PENDING, Status.RUNNING)
+    ).exists()
+
+
+def advance_chunk(chunk: FetchChunk, *, count: int, size: int | None = None) -> None:
+    """Move a leased chunk on by `count` items and renew its lease; finish it at its end.
+
+    The first statement of the transaction that saves the batch. `size` replaces the chunk's size where
+    an import has learnt how long the list really is. Raises LeaseLost when the chunk has another owner
+    or another position: the caller's transaction must roll back.
+    """
+    position = chunk.position + count
+    new_size = chunk.size if size is None else size
+    is_done = position >= new_size
+    moved = FetchChunk.objects.filter(
+        pk=chunk.pk, lease_owner=chunk.lease_owner, position=chunk.position, finished_at=None
+    ).update(
+        position=position,
+        size=new_size,
+        lease_owner="" if is_done else chunk.lease_owner,
+        lease_expires_at=None if is_done else Now() + timedelta(seconds=settings.CHUNK_LEASE_SECONDS),
+        lease_count=0,
+        error_count=0,
+        finished_at=Now() if is_done else None,
+    )
+    if not moved:
+        raise LeaseLost(f"{chunk} is no longer leased to {chunk.lease_owner}")
+
+
+def record_outcomes(
+    chunk: FetchChunk,
+    *,
+    counts: Counts,
+    failures: Iterable[Failure] = (),
+    calls: int,
+    size: int | None = None,
+) -> None:
+    """Add a batch's outcomes to its job, the last statements of the batch's transaction.
+
+    The job's row comes last, so that its lock, which all workers of the job share, is held shortest.
+    """
+    FetchFailure.objects.bulk_create(
+        FetchFailure(
+            job_id=chunk.job_id,
+            track_id=failure.track_id,
+            item=failure.item,
+            code=failure.code,
+            message=failure.message,
+        )
+        for failure in failures
+    )
+    successful = counts.updated + counts.unchanged + counts.skipped
+    MetadataFetchTask.objects.filter(pk=chunk.job_id).update(
+        processed_tracks=F("processed_tracks") + successful + counts.failed,
+        successful_tracks=F("successful_tracks") + successful,
+        failed_tracks=F("failed_tracks") + counts.failed,
+        updated_tracks=F("updated_tracks") + counts.updated,
+        unchanged_tracks=F("unchanged_tracks") + counts.unchanged,
+        skipped_tracks=F("skipped_tracks") + counts.skipped,
+        api_calls=F("api_calls") + calls,
+        total_tracks=F("total_tracks") + ((size - chunk.size) if size is not None else 0),
+    )
+    finish_if_done(chunk.job_id)
+
+
+def record_calls(job_id: int, calls: int) -> None:
+    """Add calls that were spent without saving anything."""
+    if calls:
+        MetadataFetchTask.objects.filter(pk=job_id).update(api_calls=F("api_calls") + calls)
+
+
+def release_chunk(chunk: FetchChunk) -> None:
+    """Give a leased chunk back at once, for whoever comes next; a lost lease is left alone."""
+    FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner, finished_at=None).update(
+        lease_owner="", lease_expires_at=None, lease_count=0
+    )
+
+
+def postpone_chunk(chunk: FetchChunk, *, seconds: float, error: SoundchartsError, is_attempt: bool) -> None:
+    """Give a leased chunk back, not to be claimed for `seconds`, and say why on its job.
+
+    `is_attempt` counts this towards the batch's attempts; waiting that the server asked for does not.
+    A lost lease is left alone.
+    """
+    FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner, finished_at=None).update(
+        lease_owner="",
+        lease_expires_at=None,
+        lease_count=0,
+        error_count=F("error_count") + (1 if is_attempt else 0),
+        not_before=Now() + timedelta(seconds=seconds),
+    )
+    MetadataFetchTask.objects.filter(pk=chunk.job_id, status__in=(Status.PENDING, Status.RUNNING)).update(
+        error_code=error.code,
+        error_message=f"{error} Part of this task waits {seconds:,.0f} s and is then tried again.",
+    )

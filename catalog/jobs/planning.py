@@ -1,0 +1,139 @@
+"""Planning: dividing what was asked for into chunks, step by step, in constant memory."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils.dateparse import parse_datetime
+
+from catalog.jobs.states import Status, finish_if_done, ring, ring_on_commit
+from catalog.models import FetchChunk, MetadataFetchTask, Track
+
+logger = logging.getLogger(__name__)
+
+# Chunks a planning step: one transaction, a few thousand tracks.
+CHUNKS_PER_STEP = 20
+
+
+def add_chunks(job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
+    """Divide tracks into chunks of a job. The caller adds them to the job's total."""
+    size = settings.CHUNK_SIZE
+    FetchChunk.objects.bulk_create(
+        FetchChunk(job=job, track_ids=list(part), size=len(part))
+        for part in (track_ids[start : start + size] for start in range(0, len(track_ids), size))
+    )
+
+
+def plan_job(job_id: int, *, budget: float) -> None:
+    """Plan a job for at most about `budget` seconds; another call goes on where this one stopped.
+
+    Several workers may plan the same job at once: the plan's position moves by conditional UPDATE in
+    the transaction that adds the chunks, so each chunk is added once.
+    """
+    deadline = time.monotonic() + budget
+    is_shared = False
+    while time.monotonic() < deadline:
+        job = MetadataFetchTask.objects.filter(
+            pk=job_id, planned_at=None, status__in=(Status.PENDING, Status.RUNNING)
+        ).first()
+        # The job of imported tracks is planned by its import, page by page.
+        if job is None or job.request["what"] == "imported" or not _plan_step(job):
+            return
+        if not is_shared:
+            # Others fetch what is planned while this worker plans on.
+            is_shared = ring(job_id)
+
+
+def _plan_step(job: MetadataFetchTask) -> bool:
+    track_ids, position, is_last = _next_tracks(job)
+    with transaction.atomic():
+        moved = MetadataFetchTask.objects.filter(
+            pk=job.pk, plan_steps=job.plan_steps, planned_at=None, status__in=MetadataFetchTask.ACTIVE
+        ).update(
+            plan_steps=F("plan_steps") + 1,
+            plan_position=position,
+            planned_at=Now() if is_last else None,
+            total_tracks=F("total_tracks") + len(track_ids),
+        )
+        if moved:
+            add_chunks(job, track_ids)
+            if is_last:
+                finish_if_done(job.pk)
+                logger.info("job %s: planned", job.pk)
+    return not is_last
+
+
+def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], bool]:
+    """Return the next step's tracks, the plan's position after them, and whether they are the last.
+
+    Never fetched first, then the oldest: if the quota ends the run, it went where it was needed most.
+    What counts as stale was fixed when the job was asked for, so a track that is fetched while the
+    plan is made cannot come up again.
+    """
+    position = job.plan_position or {"phase": "never_fetched", "count": 0}
+    limit = job.request.get("limit")
+    room = CHUNKS_PER_STEP * settings.CHUNK_SIZE
+    if limit is not None:
+        room = min(room, limit - position["count"])
+    tracks = Track.objects.awaited(now=job.created_at).order_by("metadata_fetched_at", "pk")
+    if position["phase"] == "never_fetched":
+        tracks = tracks.never_fetched().filter(pk__gt=position.get("after_id", 0))
+    else:
+        tracks = tracks.filter(metadata_fetched_at__lt=job.fresh_after)
+        if "after_id" in position:
+            after_time = parse_datetime(position["after_time"])
+            tracks = tracks.filter(metadata_fetched_at__gte=after_time).exclude(
+                metadata_fetched_at=after_time, pk__lte=position["after_id"]
+            )
+    rows = list(tracks.values_list("pk", "metadata_fetched_at")[:room])
+    count = position["count"] + len(rows)
+    is_last = limit is not None and count >= limit
+    after: dict[str, Any] = {"phase": position["phase"], "count": count}
+    if rows:
+        after_id, after_time = rows[-1]
+        after |= {"after_id": after_id, "after_time": after_time.isoformat() if after_time else ""}
+    if len(rows) < room:
+        if position["phase"] == "never_fetched" and job.request["what"] == "stale":
+            after = {"phase": "aged", "count": count}
+        else:
+            is_last = True
+    return [pk for pk, _ in rows], after, is_last
+
+
+def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
+    """Give the stale ones of freshly listed tracks to the import's metadata job, making it if need be.
+
+    Runs in the transaction that saves the page of the list, so a track that was imported is always
+    also queued. A metadata job that somebody has ended takes no more tracks.
+    """
+    stale_ids = list(
+        Track.objects.stale(now=import_job.created_at)
+        .awaited()
+        .filter(pk__in=track_ids)
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )
+    if not stale_ids:
+        return
+    follow_up, _ = MetadataFetchTask.objects.get_or_create(
+        dedupe_key=f"imported:{import_job.pk}",
+        defaults={
+            "task_type": MetadataFetchTask.Type.BULK_METADATA,
+            "title": f"Metadata of the tracks of import #{import_job.pk}",
+            "request": {"what": "imported"},
+            "parent": import_job,
+            "fresh_after": import_job.fresh_after,
+            "requested_by_id": import_job.requested_by_id,
+        },
+    )
+    taken = MetadataFetchTask.objects.filter(
+        pk=follow_up.pk, planned_at=None, status__in=MetadataFetchTask.ACTIVE
+    ).update(total_tracks=F("total_tracks") + len(stale_ids))
+    if taken:
+        add_chunks(follow_up, stale_ids)
+        ring_on_commit(follow_up.pk)

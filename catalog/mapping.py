@@ -1,0 +1,118 @@
+"""The only place where what Soundcharts says becomes what a track says."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from catalog.models import METADATA_FIELDS, Track
+from soundcharts.errors import SoundchartsError
+from soundcharts.payloads import Song, SongSummary
+
+MAX_LENGTHS: dict[str, int] = {
+    name: length
+    for name in METADATA_FIELDS
+    if (length := getattr(Track._meta.get_field(name), "max_length", None)) is not None
+}
+
+# A song that Soundcharts does not know is asked for again after 1, 2, 4, ... days, at most these.
+LONGEST_ABSENCE_DAYS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field's values before and after, or a hand-made value and what Soundcharts says instead."""
+
+    field: str
+    before: Any
+    after: Any
+
+    @property
+    def label(self) -> str:
+        """The field's name as the admin shows it."""
+        name = str(getattr(Track._meta.get_field(self.field), "verbose_name", self.field))
+        return name[:1].upper() + name[1:]
+
+
+@dataclass(slots=True)
+class TrackReport:
+    """What a fetch did to one track.
+
+    `changes` were made; `kept` are edits by hand that differ from what Soundcharts says.
+    """
+
+    outcome: str
+    changes: list[FieldChange] = field(default_factory=list)
+    kept: list[FieldChange] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    code: str = ""
+    message: str = ""
+
+
+def apply_song(track: Track, song: Song, *, fetched_at: datetime) -> tuple[TrackReport, bool]:
+    """Put what Soundcharts says onto a track, unsaved; return the report and whether it must be written.
+
+    A value that is absent upstream never replaces one that is known. A value changed by hand stays. A
+    value too long for its column is a warning. When nothing but the stamp differs, the second value is
+    False: stamping is enough.
+    """
+    report = TrackReport("unchanged")
+    warnings = list(song.warnings)
+    report.changes, report.kept, too_long = _apply_fields(track, song)
+    warnings += too_long
+    report.warnings = warnings
+    needs_write = bool(
+        report.changes
+        or warnings != track.metadata_warnings
+        or track.metadata_error
+        or track.metadata_absences
+        or track.metadata_retry_at
+    )
+    if report.changes:
+        report.outcome = "updated"
+    track.metadata_fetched_at = fetched_at
+    track.metadata_warnings = warnings
+    track.metadata_error = ""
+    track.metadata_absences = 0
+    track.metadata_retry_at = None
+    return report, needs_write
+
+
+def new_track(song: SongSummary) -> Track:
+    """Return an unsaved track from an entry of a list; it has never been fetched."""
+    track = Track(uuid=song.uuid)
+    _, _, too_long = _apply_fields(track, song)
+    track.metadata_warnings = [*song.warnings, *too_long]
+    return track
+
+
+def apply_error(track: Track, error: SoundchartsError, *, failed_at: datetime) -> TrackReport:
+    """Record on a track, unsaved, why it could not be fetched. Its metadata stay as they are."""
+    track.metadata_error = error.code
+    if error.code in {"not_found", "blacklisted"}:
+        days = min(2**track.metadata_absences, LONGEST_ABSENCE_DAYS)
+        track.metadata_absences = min(track.metadata_absences + 1, 1000)
+        track.metadata_retry_at = failed_at + timedelta(days=days)
+    return TrackReport("failed", code=error.code, message=str(error))
+
+
+def _apply_fields(
+    track: Track, song: Song | SongSummary
+) -> tuple[list[FieldChange], list[FieldChange], list[str]]:
+    changes, kept, warnings = [], [], []
+    for name in METADATA_FIELDS:
+        value = getattr(song, name, None)
+        known = getattr(track, name)
+        if value is None or value == known:
+            continue
+        if name in MAX_LENGTHS and len(value) > MAX_LENGTHS[name]:
+            warnings.append(
+                f"{name}: {len(value):,} characters are more than the {MAX_LENGTHS[name]:,} that fit"
+            )
+            continue
+        change = FieldChange(name, known, value)
+        if name in track.edited_fields:
+            kept.append(change)
+            continue
+        setattr(track, name, value)
+        changes.append(change)
+    return changes, kept, warnings

@@ -1,0 +1,57 @@
+"""Celery tasks: each parses its arguments, calls one function, and is done."""
+
+import logging
+import mmap
+from typing import Any
+from uuid import UUID
+
+from celery import Task, shared_task
+from celery.signals import worker_shutting_down
+
+from catalog import jobs
+from catalog.fetching import work_on_job
+from catalog.models import Track
+
+logger = logging.getLogger(__name__)
+
+# One byte that the worker's main process shares with the children it forks: set, it asks them to
+# finish their batch and give their chunk back, well within a deploy's grace period.
+_stop_flag = mmap.mmap(-1, 1)
+
+
+@worker_shutting_down.connect
+def _ask_children_to_stop(**kwargs: Any) -> None:
+    _stop_flag[0] = 1
+
+
+def _is_stopping() -> bool:
+    return _stop_flag[0] == 1
+
+
+@shared_task(bind=True)
+def fetch_track_metadata(self: "Task[Any, Any]", track_uuid: str) -> None:
+    """Fetch one track's metadata, as a job of its own or as part of the active one."""
+    track_id = Track.objects.filter(uuid=UUID(track_uuid)).values_list("pk", flat=True).first()
+    if track_id is None:
+        logger.warning("task %s: no track has the uuid %s", self.request.id, track_uuid)
+        return
+    requested = jobs.request_metadata([track_id], is_rung=False)
+    work_on_job(requested.job.pk, celery_task_id=self.request.id or "", is_stopping=_is_stopping)
+
+
+@shared_task(bind=True)
+def fetch_bulk_track_metadata(self: "Task[Any, Any]", task_id: int) -> None:
+    """Work on a job for one slice of time: the answer to the doorbell."""
+    work_on_job(task_id, celery_task_id=self.request.id or "", is_stopping=_is_stopping)
+
+
+@shared_task
+def fetch_all_tracks_metadata() -> None:
+    """Find every stale track and make the bulk job for them."""
+    jobs.request_stale_metadata()
+
+
+@shared_task
+def sweep_jobs() -> None:
+    """Revive what has lost its worker."""
+    jobs.sweep()

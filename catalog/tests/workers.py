@@ -1,0 +1,102 @@
+"""Real Celery workers for tests: processes that can be killed, frozen and thawed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from django.conf import settings
+from django.db import connection
+
+BASE_DIR = Path(settings.BASE_DIR)
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+    """Return as soon as `condition()` is true; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(0.05)
+
+
+def database_url() -> str:
+    """Return the URL of the database that this test uses."""
+    name = str(connection.settings_dict["NAME"])
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{name}"
+    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+
+
+class Worker:
+    """One Celery worker (a main process and its children), in a process group of its own."""
+
+    def __init__(self, log: Path, *, processes: int = 1, **environment: str) -> None:
+        self.log = log
+        self._output = log.open("ab")
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "celery", "-A", "config", "worker", "--loglevel", "INFO"),
+                *("--concurrency", str(processes), "--hostname", f"test-{os.urandom(4).hex()}@%h"),
+            ],
+            cwd=BASE_DIR,
+            env=os.environ
+            | {
+                "DATABASE_URL": database_url(),
+                "REDIS_URL": settings.REDIS_URL,
+                "SOUNDCHARTS_API_URL": settings.SOUNDCHARTS_API_URL,
+                "SOUNDCHARTS_CALLS_PER_MINUTE": str(settings.SOUNDCHARTS_CALLS_PER_MINUTE),
+                "CHUNK_LEASE_SECONDS": str(settings.CHUNK_LEASE_SECONDS),
+                "CHUNK_SIZE": str(settings.CHUNK_SIZE),
+            }
+            | environment,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_until_ready(self) -> "Worker":
+        wait_until(lambda: " ready." in self.output or self._process.poll() is not None, seconds=60)
+        assert self._process.poll() is None, self.output
+        return self
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to the worker and its children."""
+        os.killpg(self._process.pid, number)
+
+    def terminate(self) -> None:
+        """Ask the worker to finish what it is doing and stop, as a deploy does."""
+        self._process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        self._process.wait(timeout=seconds)
+
+    def close(self) -> None:
+        try:
+            self.signal_all(signal.SIGCONT)
+            self.signal_all(signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+        self._output.close()
+
+
+@contextmanager
+def workers(
+    folder: Path, *, count: int = 1, processes: int = 1, **environment: str
+) -> Iterator[list[Worker]]:
+    """Run so many workers, ready to work, and kill what is left of them afterwards."""
+    started = [Worker(folder / f"worker-{n}.log", processes=processes, **environment) for n in range(count)]
+    try:
+        yield [worker.wait_until_ready() for worker in started]
+    finally:
+        for worker in started:
+            worker.close()

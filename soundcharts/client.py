@@ -1,0 +1,315 @@
+"""Calls of the Soundcharts API: one at a time, authorized, paced, bounded, retried and counted.
+
+The client knows HTTP and nothing of songs: it takes paths and returns parsed JSON objects, or raises an
+error of `soundcharts.errors`. What the answers mean is the business of `soundcharts.service`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import re
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import requests
+
+from soundcharts.authorization import authorize
+from soundcharts.credentials import Credentials, check_service_url
+from soundcharts.errors import (
+    AuthenticationFailed,
+    Blacklisted,
+    ConnectionFailed,
+    DeadlineExceeded,
+    Forbidden,
+    InvalidRequest,
+    InvalidResponse,
+    NotFound,
+    QuotaExhausted,
+    RateLimited,
+    SoundchartsError,
+    TruncatedResponse,
+    UpstreamUnavailable,
+)
+from soundcharts.fields import decode_json
+from soundcharts.limiter import Limiter
+from soundcharts.metering import CallMeter, charge_call, count_calls
+from soundcharts.payloads import parse_error_message
+from soundcharts.transport import CALL_ERRORS, HeaderAuth, Transport, translate
+
+logger = logging.getLogger("soundcharts.client")
+
+DEFAULT_BASE_URL = "https://customer.api.soundcharts.com"
+
+# How often one call sits out a "too many calls a minute", and for how long if the server does not say.
+MAX_RATE_PAUSES = 3
+DEFAULT_RATE_PAUSE = 60.0
+MAX_RATE_PAUSE = 120.0
+
+FIRST_RETRY_WAIT = 0.5
+MAX_RETRY_WAIT = 8.0
+
+_ERRORS_BY_STATUS: dict[int, type[SoundchartsError]] = {
+    401: AuthenticationFailed,
+    403: Forbidden,
+    404: NotFound,
+    410: Blacklisted,
+}
+_RETRIED = (ConnectionFailed, DeadlineExceeded, UpstreamUnavailable, TruncatedResponse)
+_BATCH = re.compile(r"([0-9a-f-]{36})((?:,[0-9a-f-]{36})+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a caller is willing to wait. All times are in seconds.
+
+    `max_retries` counts tries after the first; `max_wait` is for a free place under the rate limit;
+    `total` bounds a whole call, from the first try to the end of the last.
+    """
+
+    max_retries: int
+    max_wait: float
+    total: float
+
+
+BULK = Patience(max_retries=3, max_wait=90.0, total=math.inf)
+INTERACTIVE = Patience(max_retries=1, max_wait=5.0, total=12.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    params: Mapping[str, Any] | None = None
+    json: object = None
+    is_free: bool = False
+
+    @property
+    def shown_path(self) -> str:
+        """The path for logs and errors, with all but the first uuid of a batch left out."""
+        return _BATCH.sub(lambda match: f"{match[1]},+{match[2].count(',')}", self.path)
+
+
+class SoundchartsClient:
+    """Make calls of the API, from any number of threads.
+
+    `interactive` is for calls that a person waits for: they overtake bulk work under the rate limit and
+    fail sooner. `deadline` is the wall-clock time of one try in seconds, connection and whole answer
+    included; `max_bytes` bounds the decompressed answer. `quota_remaining` is what the last answer said
+    of the plan's quota, None before the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        credentials: Credentials,
+        limiter: Limiter,
+        interactive: bool = False,
+        deadline: float = 10.0,
+        connect_timeout: float = 5.0,
+        read_timeout: float | None = None,
+        max_bytes: int = 8 * 1024 * 1024,
+        max_retries: int | None = None,
+    ) -> None:
+        check_service_url("The Soundcharts API URL", base_url)
+        self.quota_remaining: int | None = None
+        self.limiter = limiter
+        self._base_url = base_url.rstrip("/")
+        self._credentials = credentials
+        self._interactive = interactive
+        self._deadline = deadline
+        self._patience = INTERACTIVE if interactive else BULK
+        if max_retries is not None:
+            self._patience = replace(self._patience, max_retries=max_retries)
+        self._transport = Transport(
+            connect_timeout=connect_timeout, read_timeout=read_timeout or deadline, max_bytes=max_bytes
+        )
+        self._authorization = authorize(credentials, transport=self._transport)
+
+    def get(
+        self, path: str, *, params: Mapping[str, Any] | None = None, is_free: bool = False
+    ) -> dict[str, object]:
+        """Return the JSON object that a GET is answered with.
+
+        `path` starts with a slash and is escaped already; `is_free` says that the call is not charged.
+        Raises an error of `soundcharts.errors`, and nothing else.
+        """
+        return self._call(_Request("GET", path, params=params, is_free=is_free))
+
+    def post(
+        self, path: str, *, params: Mapping[str, Any] | None = None, json: object = None
+    ) -> dict[str, object]:
+        """Return the JSON object that a POST is answered with.
+
+        Only for requests that change nothing, as all of this API's are: they are repeated like a GET.
+        """
+        return self._call(_Request("POST", path, params=params, json=json))
+
+    def count_calls(self) -> AbstractContextManager[CallMeter]:
+        """Return a context manager that yields a CallMeter, see `soundcharts.metering.count_calls`."""
+        return count_calls()
+
+    def close(self) -> None:
+        """Close the connections of the calling thread."""
+        self._transport.close()
+
+    def _call(self, request: _Request) -> dict[str, object]:
+        """Make the call, and repeat it for as long as that is of use.
+
+        Three things lead to another try, each with a bound of its own: the rate limit (all processes
+        wait together, no retry is used up), a token that died, and what `_should_retry` names.
+        """
+        give_up_at = time.monotonic() + self._patience.total
+        retries = pauses = 0
+        may_renew_token = True
+        while True:
+            auth: HeaderAuth | None = None
+            try:
+                auth = self._authorization.auth(seconds=self._seconds(give_up_at))
+                self._wait_for_turn(request, give_up_at)
+                return self._send(request, auth=auth, seconds=self._seconds(give_up_at))
+            except RateLimited as error:
+                # Without a status it comes from our own limiter, which has said how long it would take.
+                if error.status is None or pauses == MAX_RATE_PAUSES:
+                    raise
+                pauses += 1
+                pause = error.retry_after or DEFAULT_RATE_PAUSE
+                logger.warning("Soundcharts asks for fewer calls: nobody makes one for %.0f s", pause)
+                self.limiter.pause(pause)
+            except AuthenticationFailed:
+                # Without headers it is the token itself that was refused.
+                if auth is None or not may_renew_token or not self._authorization.forget(auth):
+                    raise
+                may_renew_token = False
+                logger.warning("The access token has died, asking for another")
+            except SoundchartsError as error:
+                wait = _wait_before(retries + 1, error)
+                is_last = retries == self._patience.max_retries or time.monotonic() + wait >= give_up_at
+                if is_last or not _should_retry(error):
+                    raise
+                retries += 1
+                logger.warning(
+                    "%s %s: %s, retry %d of %d in %.1f s",
+                    *(request.method, request.shown_path, error.code),
+                    *(retries, self._patience.max_retries, wait),
+                )
+                time.sleep(wait)
+
+    def _wait_for_turn(self, request: _Request, give_up_at: float) -> None:
+        max_wait = min(self._patience.max_wait, give_up_at - time.monotonic())
+        try:
+            self.limiter.acquire(interactive=self._interactive, max_wait=max(0.0, max_wait))
+        except RateLimited as error:
+            error.path = request.shown_path
+            raise
+
+    def _seconds(self, give_up_at: float) -> float:
+        """Return the time for one try: the deadline, or what is left of the whole call."""
+        return min(self._deadline, give_up_at - time.monotonic())
+
+    def _send(self, request: _Request, *, auth: HeaderAuth, seconds: float) -> dict[str, object]:
+        """Make one try. Every failure is an error of `soundcharts.errors` that knows the path."""
+        started_at = time.monotonic()
+        outcome = "-"
+        try:
+            with self._transport.send(
+                request.method,
+                self._base_url + request.path,
+                auth=auth,
+                seconds=seconds,
+                params=request.params,
+                json=request.json,
+            ) as response:
+                outcome = str(response.status_code)
+                self._take_note(response, request)
+                error = self._error_of(response)
+                if error is not None:
+                    raise error
+                return decode_json(self._transport.read_body(response))
+        except CALL_ERRORS as error:
+            meaning = translate(error, path=request.shown_path)
+            outcome += f" {meaning.code}"
+            raise meaning from None
+        finally:
+            milliseconds = (time.monotonic() - started_at) * 1000
+            logger.info("%s %s %s %.0f ms", request.method, request.shown_path, outcome, milliseconds)
+
+    def _take_note(self, response: requests.Response, request: _Request) -> None:
+        """Remember what any answer says of the quota, and count it if it is charged.
+
+        One request is one call of the quota, whatever it returns, except what the server fails to answer
+        (help.soundcharts.com).
+        """
+        remaining = response.headers.get("x-quota-remaining", "").strip()
+        if re.fullmatch(r"-?[0-9]{1,18}", remaining):
+            self.quota_remaining = int(remaining)
+        if response.status_code < 500 and response.status_code != 429 and not request.is_free:
+            charge_call()
+
+    def _error_of(self, response: requests.Response) -> SoundchartsError | None:
+        """Return the error that an answer's status means, if any."""
+        status = response.status_code
+        if 200 <= status < 300:
+            return None
+        if status == 429:
+            return self._error_of_429(response)
+        if status >= 500:
+            return UpstreamUnavailable(status=status, retry_after=_seconds_in(response, "retry-after"))
+        if status < 400:
+            return InvalidResponse("Soundcharts sent a redirect, which is never followed.", status=status)
+        error = _ERRORS_BY_STATUS.get(status, InvalidRequest)
+        try:
+            said = parse_error_message(decode_json(self._transport.read_body(response)))
+        except CALL_ERRORS:
+            said = None  # The status says enough.
+        return error(self._quote(error.default_message, said), status=status)
+
+    def _error_of_429(self, response: requests.Response) -> SoundchartsError:
+        """Tell the two meanings of 429 apart, by the message, as the API's documentation does.
+
+        Raises what goes wrong with reading it: a broken answer is no reason to stop all work.
+        """
+        said = self._transport.read_body(response).decode("utf-8", "replace")
+        if "maximum request count" in said.lower():
+            seconds = _seconds_in(response, "x-ratelimit-reset") or DEFAULT_RATE_PAUSE
+            return RateLimited(status=429, retry_after=min(max(1.0, seconds), MAX_RATE_PAUSE))
+        return QuotaExhausted(status=429)
+
+    def _quote(self, message: str, said: str | None) -> str:
+        """Return the message with what Soundcharts said: printable, short and without our secrets."""
+        for secret in self._credentials.secrets:
+            said = said and said.replace(secret, "[hidden]")
+        if not said:
+            return message
+        printable = "".join(character if character.isprintable() else " " for character in said)
+        return f"{message} Soundcharts says: {printable[:200]}"
+
+
+def _should_retry(error: SoundchartsError) -> bool:
+    """Say whether the same call may succeed within seconds.
+
+    Everything else is for the caller: refusals stay refusals, and an answer that is complete but makes
+    no sense would cost another call of the quota to be read again.
+    """
+    return isinstance(error, _RETRIED) and (error.retry_after or 0) <= MAX_RETRY_WAIT
+
+
+def _wait_before(retry: int, error: SoundchartsError) -> float:
+    """Return the seconds to wait before the retry of that number, counted from 1.
+
+    Exponential with full jitter, so that many workers do not come back at once; the server's own advice
+    (Retry-After) is the least.
+    """
+    longest = min(FIRST_RETRY_WAIT * 2 ** (retry - 1), MAX_RETRY_WAIT)
+    return max(random.uniform(0, longest), error.retry_after or 0)  # noqa: S311
+
+
+def _seconds_in(response: requests.Response, header: str) -> float | None:
+    """Return a header's number of seconds, None if it is absent or anything else (a date)."""
+    value = response.headers.get(header, "").strip()
+    return float(value) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) else None

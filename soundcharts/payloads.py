@@ -1,0 +1,264 @@
+"""Typed values of what the Soundcharts API answers; JSON is understood here and nowhere else.
+
+Every parse_* function takes parsed JSON of any shape and either returns a value or raises
+InvalidResponse, never anything else. Inside a known envelope they are forgiving: a field that is absent,
+null, empty or malformed is None, and a malformed one also leaves a warning in words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from soundcharts.errors import InvalidResponse
+from soundcharts.fields import MAX_SECONDS, FieldReader, Fields, as_count, as_fields, parse_date, shown
+
+T = TypeVar("T")
+
+_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+_DEFAULT_TOKEN_LIFE = 300
+_QUOTA_TOTAL = ("quota.total", "quota.limit", "quotatotal", "quotalimit", "quota.max", "quota", "total")
+_QUOTA_USED = ("quota.used", "quotaused", "used", "usage")
+_QUOTA_REMAINING = ("quota.remaining", "quotaremaining", "remaining")
+_CALLS_PER_MINUTE = (
+    *("callsperminute", "requestsperminute", "ratelimitperminute"),
+    *("ratelimit.perminute", "ratelimit.limit", "ratelimit.total", "ratelimit.max", "ratelimit"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Song:
+    """A song's metadata. Duration is in seconds; None means that Soundcharts did not say."""
+
+    uuid: UUID
+    name: str | None = None
+    slug: str | None = None
+    credit_name: str | None = None
+    image_url: str | None = None
+    isrc: str | None = None
+    label: str | None = None
+    genre: str | None = None
+    release_date: date | None = None
+    duration: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SongSummary:
+    """What lists and searches say about a song."""
+
+    uuid: UUID
+    name: str | None = None
+    credit_name: str | None = None
+    image_url: str | None = None
+    release_date: date | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a collection.
+
+    `offset`, `limit` and `total` count the collection's own items, also where `items` was flattened
+    (audience) or lacks the ones that could not be understood, each of which is named in `warnings`.
+    """
+
+    items: tuple[T, ...]
+    offset: int = 0
+    limit: int = 0
+    total: int | None = None
+    has_next: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def next_offset(self) -> int | None:
+        """Return the offset to ask for next, or None after the last page."""
+        return self.offset + self.limit if self.has_next else None
+
+
+@dataclass(frozen=True, slots=True)
+class AudiencePoint:
+    """A day's count on one platform. `identifier` is the platform's own id of the recording."""
+
+    date: date
+    identifier: str | None
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the account may still spend. The API does not publish this schema: any part may be None."""
+
+    quota_remaining: int | None = None
+    quota_total: int | None = None
+    calls_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An OAuth token and the seconds for which it is valid. repr() does not show the token."""
+
+    value: str = field(repr=False)
+    expires_in: int
+
+
+def parse_song(item: object) -> Song:
+    """Return the song that a song object describes, in any of the shapes the API has used.
+
+    `item` is what stands in "object", in a batch answer's "items" and in the data feed's "json" column.
+    Raises InvalidResponse unless it is an object with a valid uuid.
+    """
+    reader = FieldReader(as_fields(item, what="a song"))
+    return Song(
+        uuid=reader.uuid(),
+        name=reader.text("name"),
+        slug=reader.text("slug"),
+        credit_name=reader.text("creditName"),
+        image_url=reader.url("imageUrl"),
+        isrc=reader.text("isrc", inside=("value",)),
+        label=reader.first_text("labels", inside=("name",)) or reader.text("label", inside=("name",)),
+        genre=reader.first_text("genres", inside=("name", "root")),
+        release_date=reader.day("releaseDate"),
+        duration=reader.seconds("duration"),
+        warnings=reader.warnings(),
+    )
+
+
+def parse_song_summary(item: object) -> SongSummary:
+    """Return the song of one item of a list. Raises InvalidResponse unless it has a valid uuid."""
+    reader = FieldReader(as_fields(item, what="a song"))
+    return SongSummary(
+        uuid=reader.uuid(),
+        name=reader.text("name"),
+        credit_name=reader.text("creditName"),
+        image_url=reader.url("imageUrl"),
+        release_date=reader.day("releaseDate"),
+        warnings=reader.warnings(),
+    )
+
+
+def parse_ranked_song(item: object) -> SongSummary:
+    """Return the song of one item of top songs, which wraps it: {"song": {...}, "audience": [...]}."""
+    return parse_song_summary(as_fields(item, what="a ranked song").get("song"))
+
+
+def parse_song_envelope(payload: object) -> Song:
+    """Return the song of a single answer: {"type": "song", "object": {...}, "errors": []}."""
+    return parse_song(as_fields(payload, what="the answer").get("object"))
+
+
+def parse_song_collection(payload: object) -> Page[Song]:
+    """Return the songs of a batch answer, in the server's order; unreadable items become warnings."""
+    return parse_page(payload, parse_song)
+
+
+def parse_page(payload: object, parse_item: Callable[[object], T]) -> Page[T]:
+    """Return one page of a collection, with every item parsed by `parse_item`.
+
+    An item for which `parse_item` raises InvalidResponse is left out and named in the page's warnings.
+    Raises InvalidResponse unless the payload is an object with a list of items.
+    """
+
+    return _parse_items(payload, lambda item, warnings: [parse_item(item)])
+
+
+def parse_audience(payload: object) -> Page[AudiencePoint]:
+    """Return an audience series, flattened to one point per day and identifier, in the server's order.
+
+    Items are {"date": ..., "plots": [{"identifier": ..., "value": ...}]}; values exceed 32 bits.
+    """
+    return _parse_items(payload, _parse_day)
+
+
+def parse_usage(payload: object) -> Usage:
+    """Return what /api/v2/team/usage says, as far as it can be recognised.
+
+    Its schema is not published, so the usual spellings are looked for at any place in the object.
+    Raises InvalidResponse only if the payload is not an object.
+    """
+    fields = as_fields(payload, what="the answer")
+    counts = dict(_named_counts(fields))
+
+    def first(*names: str) -> int | None:
+        return next((counts[name] for name in names if name in counts), None)
+
+    total = first(*_QUOTA_TOTAL)
+    used = first(*_QUOTA_USED)
+    remaining = first(*_QUOTA_REMAINING)
+    if remaining is None and total is not None and used is not None:
+        remaining = max(0, total - used)
+    return Usage(quota_remaining=remaining, quota_total=total, calls_per_minute=first(*_CALLS_PER_MINUTE))
+
+
+def parse_token(payload: object) -> AccessToken:
+    """Return the token of an OAuth answer; its life is taken for five minutes if it is not given."""
+    fields = as_fields(payload, what="a token")
+    value = fields.get("access_token")
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise InvalidResponse("Soundcharts sent an answer without a usable access token.")
+    expires_in = as_count(fields.get("expires_in"))
+    return AccessToken(value, _DEFAULT_TOKEN_LIFE if expires_in is None else min(expires_in, MAX_SECONDS))
+
+
+def parse_error_message(payload: object) -> str | None:
+    """Return the first message of an error answer ({"errors": [{"message": ...}]}), or None. Never raises."""
+    errors = payload.get("errors") if isinstance(payload, dict) else None
+    for error in errors if isinstance(errors, list) else ():
+        message = error.get("message") if isinstance(error, dict) else error
+        if isinstance(message, str) and message.strip():
+            return message.strip()
+    return None
+
+
+def _parse_items(payload: object, parse_item: Callable[[object, list[str]], Iterable[T]]) -> Page[T]:
+    """Return a page of whatever `parse_item` makes of each item; the list is for its own warnings."""
+    fields = as_fields(payload, what="the answer")
+    raw_items = fields.get("items")
+    if not isinstance(raw_items, list):
+        raise InvalidResponse(f"Soundcharts sent {shown(raw_items)} where a list of items was expected.")
+    items: list[T] = []
+    warnings: list[str] = []
+    for index, raw_item in enumerate(raw_items):
+        try:
+            items.extend(parse_item(raw_item, warnings))
+        except InvalidResponse as error:
+            warnings.append(f"items[{index}]: {error}")
+    page = fields.get("page")
+    page = page if isinstance(page, dict) else {}
+    offset = as_count(page.get("offset")) or 0
+    limit = as_count(page.get("limit")) or len(raw_items)
+    total = as_count(page.get("total"))
+    is_last = not page.get("next") and (total is None or offset + limit >= total)
+    # A page without a single item never has a next one, whatever it claims: whoever walks the pages
+    # must come to an end.
+    has_next = bool(raw_items) and not is_last
+    return Page(tuple(items), offset, limit, total, has_next, tuple(warnings))
+
+
+def _parse_day(item: object, warnings: list[str]) -> Iterator[AudiencePoint]:
+    fields = as_fields(item, what="a day of audience")
+    day = parse_date(fields.get("date"))
+    plots = fields.get("plots")
+    if day is None or not isinstance(plots, list):
+        raise InvalidResponse(f"Soundcharts sent a day of audience without date or plots ({shown(item)}).")
+    for plot in plots:
+        value = as_count(plot.get("value")) if isinstance(plot, dict) else None
+        if value is None:
+            warnings.append(f"plots of {day}: {shown(plot)} has no count")
+        else:
+            yield AudiencePoint(date=day, identifier=FieldReader(plot).text("identifier"), value=value)
+
+
+def _named_counts(fields: Fields, *, parent: str = "", depth: int = 3) -> Iterator[tuple[str, int]]:
+    """Yield every count of nested objects under its lower-case letters, alone and after its parent's name."""
+    for key, value in fields.items():
+        name = re.sub(r"[^a-z]", "", key.lower()) if isinstance(key, str) else ""
+        if isinstance(value, dict) and depth:
+            yield from _named_counts(value, parent=name, depth=depth - 1)
+        elif (count := as_count(value)) is not None:
+            yield name, count
+            yield f"{parent}.{name}", count
