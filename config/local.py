@@ -33,8 +33,10 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="demo: end after the job")
     arguments = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    # A SIGTERM ends like Ctrl-C: every process that was started is stopped.
+    # A SIGTERM ends like Ctrl-C: every process that was started is stopped. Ctrl-C itself is ignored
+    # by what a shell starts in the background, unless it is asked for.
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         return run_demo(is_once=arguments.once) if arguments.what == "demo" else run_site()
     except KeyboardInterrupt:

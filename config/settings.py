@@ -14,6 +14,7 @@ import environ
 from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
+from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -97,6 +98,16 @@ def _database() -> dict[str, Any]:
                 "DATABASE_URL must be sqlite:///path/to/file or postgres://user:password@host:port/name."
             )
     return database
+
+
+def _page(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
+    """Return a line of the admin's side bar, shown to those who may view what it leads to."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
+    }
 
 
 # What the processes write: collected static files, beat's schedule.
@@ -201,8 +212,35 @@ UNFOLD = {
     "SITE_TITLE": "Liner Notes",
     "SITE_HEADER": "Liner Notes",
     "SITE_SYMBOL": "library_music",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("catalog/favicon.svg"),
+        }
+    ],
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("catalog/liner_notes.css")],
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "title": "Catalogue",
+                "items": [
+                    _page("Tracks", "music_note", "catalog", "track"),
+                    _page("Fetch tasks", "sync", "catalog", "metadatafetchtask"),
+                    _page("Fetch failures", "error", "catalog", "fetchfailure"),
+                ],
+            },
+            {
+                "title": "People",
+                "separator": True,
+                "items": [
+                    _page("Users", "person", "auth", "user"),
+                    _page("Groups", "group", "auth", "group"),
+                ],
+            },
+        ],
+    },
 }
 
 # --- The database -------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
                 "fields": (
                     ("task_type", "requested_by"),
                     ("parent", "retry_count"),
-                    ("created_at", "started_at", "completed_at"),
+                    ("created_at", "started_at"),
+                    "completed_at",
                 )
             },
         ),
@@ -71,8 +72,10 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
             "Counts",
             {
                 "fields": (
-                    ("total_tracks", "processed_tracks", "successful_tracks", "failed_tracks"),
-                    ("updated_tracks", "unchanged_tracks", "skipped_tracks", "api_calls"),
+                    ("total_tracks", "processed_tracks"),
+                    ("successful_tracks", "failed_tracks"),
+                    ("updated_tracks", "unchanged_tracks"),
+                    ("skipped_tracks", "api_calls"),
                 )
             },
         ),

@@ -104,8 +104,9 @@ class TrackAdmin(ModelAdmin):
             "Soundcharts",
             {
                 "fields": (
-                    ("freshness", "metadata_fetched_at", "audience_fetched_at"),
+                    ("freshness", "metadata_fetched_at"),
                     ("last_error", "metadata_retry_at"),
+                    "audience_fetched_at",
                     "warnings",
                 )
             },

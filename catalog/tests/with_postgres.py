@@ -1,4 +1,7 @@
-"""Run a command with DATABASE_URL naming an embedded PostgreSQL: `python -m catalog.tests.with_postgres COMMAND`."""
+"""Run a command with DATABASE_URL naming an embedded PostgreSQL.
+
+Usage: python -m catalog.tests.with_postgres COMMAND
+"""
 
 import os
 import subprocess
