@@ -45,10 +45,10 @@ lint: $(VENV)/.dev ## Check style with ruff
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.dev ## Check types with mypy
-	$(BIN)/mypy
+	SECRET_KEY=types SOUNDCHARTS_APP_ID=a SOUNDCHARTS_API_KEY=b $(BIN)/mypy
 
 check: $(VENV)/.dev ## Check migrations, and the settings as in production
-	SECRET_KEY=tests $(BIN)/python manage.py makemigrations --check --dry-run
+	SECRET_KEY=tests SOUNDCHARTS_APP_ID=a SOUNDCHARTS_API_KEY=b $(BIN)/python manage.py makemigrations --check --dry-run
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.com \
 		SOUNDCHARTS_APP_ID=a SOUNDCHARTS_API_KEY=b $(BIN)/python manage.py check --deploy --fail-level WARNING
 

@@ -87,7 +87,10 @@ class TokenAuthorization:
         try:
             auth = self._current()
             if auth is None:
-                token = self._fetch_token(seconds=give_up_at - time.monotonic())
+                seconds = give_up_at - time.monotonic()
+                if seconds <= 0:
+                    raise DeadlineExceeded
+                token = self._fetch_token(seconds=seconds)
                 auth = HeaderAuth({"Authorization": f"Bearer {token.value}"})
                 # Of a token that lives for less than two minutes, half of the life is used.
                 life = max(token.expires_in - RENEW_BEFORE, token.expires_in / 2)

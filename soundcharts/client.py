@@ -175,12 +175,14 @@ class SoundchartsClient:
                 return self._send(request, auth=auth, seconds=self._seconds(give_up_at))
             except RateLimited as error:
                 # Without a status it comes from our own limiter, which has said how long it would take.
-                if error.status is None or pauses == MAX_RATE_PAUSES:
+                if error.status is None:
                     raise
-                pauses += 1
                 pause = error.retry_after or DEFAULT_RATE_PAUSE
                 logger.warning("Soundcharts asks for fewer calls: nobody makes one for %.0f s", pause)
                 self.limiter.pause(pause)
+                if pauses == MAX_RATE_PAUSES:
+                    raise
+                pauses += 1
             except AuthenticationFailed:
                 # Without headers it is the token itself that was refused.
                 if auth is None or not may_renew_token or not self._authorization.forget(auth):
@@ -227,7 +229,7 @@ class SoundchartsClient:
             ) as response:
                 outcome = str(response.status_code)
                 self._take_note(response, request)
-                error = self._error_of(response)
+                error = self._error_of(response, auth)
                 if error is not None:
                     raise error
                 return decode_json(self._transport.read_body(response))
@@ -251,7 +253,7 @@ class SoundchartsClient:
         if response.status_code < 500 and response.status_code != 429 and not request.is_free:
             charge_call()
 
-    def _error_of(self, response: requests.Response) -> SoundchartsError | None:
+    def _error_of(self, response: requests.Response, auth: HeaderAuth) -> SoundchartsError | None:
         """Return the error that an answer's status means, if any."""
         status = response.status_code
         if 200 <= status < 300:
@@ -267,7 +269,7 @@ class SoundchartsClient:
             said = parse_error_message(decode_json(self._transport.read_body(response)))
         except CALL_ERRORS:
             said = None  # The status says enough.
-        return error(self._quote(error.default_message, said), status=status)
+        return error(self._quote(error.default_message, said, auth), status=status)
 
     def _error_of_429(self, response: requests.Response) -> SoundchartsError:
         """Tell the two meanings of 429 apart, by the message, as the API's documentation does.
@@ -276,13 +278,14 @@ class SoundchartsClient:
         """
         said = self._transport.read_body(response).decode("utf-8", "replace")
         if "maximum request count" in said.lower():
-            seconds = _seconds_in(response, "x-ratelimit-reset") or DEFAULT_RATE_PAUSE
-            return RateLimited(status=429, retry_after=min(max(1.0, seconds), MAX_RATE_PAUSE))
+            seconds = _seconds_in(response, "x-ratelimit-reset")
+            pause = DEFAULT_RATE_PAUSE if seconds is None else min(max(1.0, seconds), MAX_RATE_PAUSE)
+            return RateLimited(status=429, retry_after=pause)
         return QuotaExhausted(status=429)
 
-    def _quote(self, message: str, said: str | None) -> str:
+    def _quote(self, message: str, said: str | None, auth: HeaderAuth) -> str:
         """Return the message with what Soundcharts said: printable, short and without our secrets."""
-        for secret in self._credentials.secrets:
+        for secret in (*self._credentials.secrets, *auth.secrets):
             said = said and said.replace(secret, "[hidden]")
         if not said:
             return message

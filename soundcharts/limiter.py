@@ -86,8 +86,10 @@ return {is_given and 1 or 0, wait, bulk.tat, interactive.tat}
 # KEYS[1] as above; ARGV[1] is the length of the pause in microseconds. The longest pause wins.
 _PAUSE = """
 local time = redis.call('TIME')
-local until_then = time[1] * 1000000 + time[2] + tonumber(ARGV[1])
-if until_then > (tonumber(redis.call('HGET', KEYS[1], 'paused_until') or 0)) then
+local now = time[1] * 1000000 + time[2]
+local until_then = now + tonumber(ARGV[1])
+local paused_until = tonumber(redis.call('HGET', KEYS[1], 'paused_until') or 0)
+if until_then > paused_until or paused_until > now + 3600000000 then
   redis.call('HSET', KEYS[1], 'paused_until', string.format('%.0f', until_then))
   redis.call('EXPIRE', KEYS[1], 7200)
 end

@@ -185,6 +185,7 @@ def get_service(*, interactive: bool = False) -> SoundchartsService:
     if a client id is set. Raises AuthenticationFailed if no usable credentials are set, and ValueError
     for a URL that is none.
     """
+    # Only here: the package itself works without Django.
     from django.conf import settings
 
     return _build_service(

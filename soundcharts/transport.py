@@ -182,6 +182,11 @@ class HeaderAuth(AuthBase):
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = dict(headers)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return what must never be shown: the last word of each header."""
+        return tuple(value.split()[-1] for value in self._headers.values())
+
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers.update(self._headers)
         return request
@@ -313,6 +318,7 @@ class _BoundedConnection(HTTPConnection):
             except OSError as error:
                 failure = error
         if isinstance(failure, TimeoutError):
+            bounds.time_left()  # Says so if it was the whole call that ran out of time.
             raise urllib3_errors.ConnectTimeoutError(self, "The connection took too long.") from failure
         raise urllib3_errors.NewConnectionError(self, f"No connection: {failure}") from failure
 

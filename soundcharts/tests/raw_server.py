@@ -63,6 +63,8 @@ def _read_request(connection: socket.socket) -> bytes:
         if not received:
             return b""
         data += received
+        if data.startswith(b"\x16"):
+            return data  # The greeting of TLS, which this server does not speak.
     head, _, body = data.partition(b"\r\n\r\n")
     length = 0
     for line in head.lower().split(b"\r\n"):

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soundcharts.errors import InvalidResponse
@@ -414,6 +414,7 @@ SONGS = st.fixed_dictionaries({"uuid": st.just(UUID_TEXT)}, optional={"name": JS
         *(parse_audience, parse_usage, parse_token),
     ],
 )
+@settings(deadline=None)
 @given(garbage=JSON)
 def test_garbage_is_parsed_or_an_invalid_response(parse: Any, garbage: object) -> None:
     message = ""
@@ -424,11 +425,13 @@ def test_garbage_is_parsed_or_an_invalid_response(parse: Any, garbage: object) -
     assert len(message.encode()) < 500
 
 
+@settings(deadline=None)
 @given(garbage=JSON)
 def test_error_message_of_garbage_is_text_or_nothing(garbage: object) -> None:
     assert isinstance(parse_error_message(garbage), str | None)
 
 
+@settings(deadline=None)
 @given(item=SONGS)
 def test_song_with_a_uuid_is_always_understood_and_storable(item: dict[str, Any]) -> None:
     parsed = parse_song(item)

