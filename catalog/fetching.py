@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -124,6 +124,8 @@ def run_chunk(
                     break
     except jobs.LeaseLost as error:
         logger.warning("job %s: %s; nothing of the last batch was saved", job.pk, error)
+        # It is still ours where only the answer to our own COMMIT was lost.
+        jobs.release_chunk(chunk)
     return reports
 
 
@@ -156,8 +158,12 @@ def _go_on_after(
             jobs.postpone_chunk(chunk, seconds=delay, error=error, is_attempt=True)
             return False
     if job.is_import:
+        try:
+            jobs.fail_job(job, code=error.code, reason=_why_import_failed(job, error))
+        except jobs.IllegalTransition:
+            logger.info("job %s: had ended already", job.pk)
+        # Last: while the job runs, another worker would make the same call again.
         jobs.release_chunk(chunk)
-        jobs.fail_job(job, code=error.code, reason=_why_import_failed(job, error))
         return False
     # Given up: what this batch could not get has failed, the rest of the chunk has its own chance.
     batch = _next_batch(job, chunk, size=_batch_size(chunk, service))
@@ -247,14 +253,16 @@ def _run_track_batch(
 def _save(chunk: FetchChunk, results: Sequence[Result], *, calls: int) -> list[TrackReport]:
     """Commit a batch: tracks, position, counters and failures in one transaction, or nothing of it."""
     try:
-        return _with_database_back(lambda: _commit_tracks(chunk, results, calls=calls))
+        return _with_database_back(lambda: _commit_tracks(chunk, results, calls=calls), chunk, calls=calls)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, OperationalError | InterfaceError):
             raise
         logger.exception("job %s: a batch was refused by the database", chunk.job_id)
         if len(results) == 1:
             refused = Result(results[0].track_id, NotSaved(), results[0].item)
-            return _with_database_back(lambda: _commit_tracks(chunk, [refused], calls=calls))
+            return _with_database_back(
+                lambda: _commit_tracks(chunk, [refused], calls=calls), chunk, calls=calls
+            )
     # One by one, so that only the track at fault fails. The calls are counted once.
     reports = []
     for index, result in enumerate(results):
@@ -262,15 +270,20 @@ def _save(chunk: FetchChunk, results: Sequence[Result], *, calls: int) -> list[T
     return reports
 
 
-def _with_database_back(commit: Callable[[], T]) -> T:
+def _with_database_back(commit: Callable[[], T], chunk: FetchChunk, *, calls: int) -> T:
     """Call `commit` again on a new connection while the database is away; raise when it stays away.
 
     Safe even where the first COMMIT went through and only its answer was lost: the position has then
-    moved, and the lease's guard refuses the second.
+    moved, and the lease's guard refuses the second. Calls that were spent on a lost lease are recorded.
     """
     for attempt in range(COMMIT_TRIES):
         try:
             return commit()
+        except jobs.LeaseLost:
+            # Not after a redo: the COMMIT before it may have recorded them.
+            if attempt == 0:
+                jobs.record_calls(chunk.job_id, calls)
+            raise
         except (OperationalError, InterfaceError) as error:
             if connection.in_atomic_block or attempt == COMMIT_TRIES - 1:
                 raise
@@ -296,18 +309,20 @@ def _commit_tracks(chunk: FetchChunk, results: Sequence[Result], *, calls: int) 
             .annotate(database_now=Now())
         )
         tracks = {track.pk: track for track in locked}
+        # One clock for everything that is compared with it: the database's.
+        now: Any = getattr(next(iter(tracks.values()), None), "database_now", None)
         for result in results:
             track = tracks.get(result.track_id)
             if track is None or result.answer is None:
                 report = TrackReport("skipped")
             elif isinstance(result.answer, Song):
-                report, needs_write = apply_song(track, result.answer, fetched_at=track.database_now)
+                report, needs_write = apply_song(track, result.answer, fetched_at=now)
                 if needs_write:
                     changed.append(track)
                 else:
                     unchanged.append(track.pk)
             else:
-                report = apply_error(track, result.answer, failed_at=track.database_now)
+                report = apply_error(track, result.answer, failed_at=now)
                 changed.append(track)
                 failures.append(jobs.Failure(result.item, report.code, report.message, track.pk))
             setattr(counts, report.outcome, getattr(counts, report.outcome) + 1)
@@ -353,7 +368,7 @@ def _run_page(job: MetadataFetchTask, chunk: FetchChunk, service: SoundchartsSer
         except SoundchartsError:
             jobs.record_calls(job.pk, meter.spent)
             raise
-    _with_database_back(lambda: _commit_page(job, chunk, page, calls=meter.spent))
+    _with_database_back(lambda: _commit_page(job, chunk, page, calls=meter.spent), chunk, calls=meter.spent)
     return []
 
 
@@ -365,6 +380,8 @@ def _commit_page(job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSumma
         uuids = {song.uuid for song in page.items}
         here_before = set(Track.objects.filter(uuid__in=uuids).values_list("uuid", flat=True))
         added = {song.uuid: new_track(song) for song in page.items if song.uuid not in here_before}
+        # In the list's order, most wanted first. Two imports that add the same songs in another order can
+        # wait for each other in a ring: the database ends one's transaction, which is then done again.
         Track.objects.bulk_create(added.values(), ignore_conflicts=True)
         jobs.add_imported_tracks(job, list(Track.objects.filter(uuid__in=uuids).values_list("pk", flat=True)))
         failures = [

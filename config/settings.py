@@ -87,8 +87,8 @@ def _database() -> dict[str, Any]:
                 "transaction_mode": "IMMEDIATE",
                 "init_command": "PRAGMA journal_mode=WAL",
             }
-            # A file, so that the worker processes of the tests open the same database.
-            database["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}
+            # A file, so that the worker processes of a test run open the same database; one for each run.
+            database["TEST"] = {"NAME": VAR_DIR / f"test-{os.getpid()}.sqlite3"}
         case "django.db.backends.postgresql":
             options.setdefault("connect_timeout", 5)
             options.setdefault(

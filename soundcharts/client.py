@@ -7,7 +7,6 @@ error of `soundcharts.errors`. What the answers mean is the business of `soundch
 from __future__ import annotations
 
 import logging
-import math
 import random
 import re
 import time
@@ -76,7 +75,9 @@ class Patience:
     total: float
 
 
-BULK = Patience(max_retries=3, max_wait=90.0, total=math.inf)
+# A bulk caller leases what it works on for two minutes: a call that takes longer would be made again by
+# whoever gets the lease next.
+BULK = Patience(max_retries=3, max_wait=90.0, total=100.0)
 INTERACTIVE = Patience(max_retries=1, max_wait=5.0, total=12.0)
 
 

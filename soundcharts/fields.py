@@ -130,7 +130,9 @@ class FieldReader:
         if not isinstance(value, str) or _UNSTORABLE.search(value):
             self._warn(name, value, "text")
             return None
-        return value.strip() or None
+        # One line, as every field of the API is meant to be: forms would fold line breaks, too, and take
+        # that for an edit.
+        return " ".join(value.split()) or None
 
     def _warn(self, name: str, value: object, expected: str) -> None:
         if len(self._warnings) < MAX_WARNINGS:

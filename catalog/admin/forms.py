@@ -27,6 +27,7 @@ class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
     edited_fields = forms.MultipleChoiceField(
         label="Keep by hand",
         required=False,
+        show_hidden_initial=True,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="A field that you change is ticked by itself, and no fetch replaces its value. "
         "Untick it to follow Soundcharts again from the next fetch on.",
@@ -47,9 +48,14 @@ class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        edited = set(cleaned.get("edited_fields") or ()) | {
-            name for name in self.changed_data if name in METADATA_FIELDS
-        }
+        # Ticks, too, count as differences to what the form showed: a colleague may have edited since.
+        initial_name = self.add_initial_prefix("edited_fields")
+        shown = set(
+            forms.MultipleHiddenInput().value_from_datadict(self.data, self.files, initial_name) or ()
+        )
+        ticked = set(cleaned.get("edited_fields") or ())
+        edited = set(self.instance.edited_fields) - (shown - ticked) | (ticked - shown)
+        edited |= {name for name in self.changed_data if name in METADATA_FIELDS}
         cleaned["edited_fields"] = [name for name in METADATA_FIELDS if name in edited]
         return cleaned
 
@@ -67,11 +73,16 @@ class FetchAllForm(BaseDialogForm):
     form_before_template = "catalog/fetch_price.html"
 
     @property
+    def is_selection(self) -> bool:
+        """Whether rows are ticked, be they still there or not: then it is never about everything."""
+        return "_selected_action" in self.request.GET
+
+    @property
     def selected_ids(self) -> list[int]:
-        """The ticked tracks; a value that is no key is ignored."""
-        return [int(pk) for pk in self.request.GET.getlist("_selected_action") if pk.isdecimal()][
-            :LARGEST_SELECTION
-        ]
+        """The ticked tracks; a value that cannot be a key is ignored."""
+        ticked = self.request.GET.getlist("_selected_action")
+        # Up to 18 digits: a longer number is an error to both databases.
+        return [int(pk) for pk in ticked if pk.isdecimal() and len(pk) <= 18][:LARGEST_SELECTION]
 
     @property
     def is_whole_list(self) -> bool:
@@ -81,7 +92,7 @@ class FetchAllForm(BaseDialogForm):
     def get_before_template_context(
         self, request: HttpRequest, object_id: int | str | None = None
     ) -> dict[str, Any]:
-        chosen = Track.objects.filter(pk__in=self.selected_ids) if self.selected_ids else None
+        chosen = Track.objects.filter(pk__in=self.selected_ids) if self.is_selection else None
         count = chosen.count() if chosen is not None else Track.objects.stale().awaited().count()
         return {
             "is_selection": chosen is not None,
@@ -130,7 +141,8 @@ class ImportForm(BaseDialogForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("limit", 0) + cleaned.get("offset", 0) > LAST_OFFSET:
-            raise forms.ValidationError(
-                f"Soundcharts lists the first {LAST_OFFSET:,} songs: lower limit or offset."
+            # On a field: the dialog shows no errors of the form as a whole.
+            self.add_error(
+                "limit", f"Soundcharts lists the first {LAST_OFFSET:,} songs: lower limit or offset."
             )
         return cleaned

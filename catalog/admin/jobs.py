@@ -1,23 +1,27 @@
 """Fetch tasks and their failures: to read, to follow, and to pause, resume, cancel or retry."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from catalog import jobs
 from catalog.admin.forms import plural
 from catalog.admin.tracks import job_address, tell
-from catalog.fetching import estimate_calls
+from catalog.fetching import LIST_PAGE, estimate_calls
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import FetchFailure, MetadataFetchTask
 
@@ -108,9 +112,7 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
-            path(
-                "<int:job_id>/progress/", wrap(self.progress_view), name="catalog_metadatafetchtask_progress"
-            ),
+            path("<int:job_id>/progress/", self.progress_view, name="catalog_metadatafetchtask_progress"),
             *(
                 path(
                     f"<int:job_id>/{verb}/",
@@ -141,8 +143,14 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
         response: HttpResponse = super().changeform_view(request, object_id, form_url, context)
         return response
 
+    @method_decorator(never_cache)
     def progress_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """The part of the page that changes, asked for again and again while the job is active."""
+        if not self.admin_site.has_permission(request):
+            # A redirect would put the log-in page into the card: reload the page around it instead.
+            if request.headers.get("HX-Request"):
+                return HttpResponse(headers={"HX-Refresh": "true"})
+            return redirect_to_login(request.get_full_path(), reverse("admin:login"))
         if not self.has_view_permission(request):
             raise PermissionDenied
         job = get_object_or_404(MetadataFetchTask, pk=job_id)
@@ -151,8 +159,11 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
     def _page_context(self, request: HttpRequest, job: MetadataFetchTask) -> dict[str, Any]:
         failures = job.failures.all()
         remaining = max(job.total_tracks - job.processed_tracks, 0)
-        can_retry = not job.is_active and (
-            job.failed_tracks > 0 or (job.is_import and job.status == Status.FAILED)
+        # Of an import's failures some have no track: there is nothing to ask for again.
+        failed_tracks = failures.exclude(track=None).count() if job.failed_tracks else 0
+        is_import_again = not failed_tracks and job.is_import and job.status == Status.FAILED
+        retry_calls = (
+            _count_calls(job, job.request["limit"]) if is_import_again else estimate_calls(failed_tracks)
         )
         return {
             "job": job,
@@ -162,9 +173,10 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
             "can_pause": Status.PAUSED in TRANSITIONS[job.status],
             "can_resume": job.status == Status.PAUSED,
             "can_cancel": Status.CANCELLED in TRANSITIONS[job.status],
-            "can_retry": can_retry,
-            "retry_calls": plural(estimate_calls(job.failed_tracks), "API call"),
-            "remaining_calls": plural(estimate_calls(remaining), "API call"),
+            "can_retry": not job.is_active and (failed_tracks > 0 or is_import_again),
+            "is_import_again": is_import_again,
+            "retry_calls": plural(retry_calls, "API call"),
+            "remaining_calls": plural(_count_calls(job, remaining), "API call"),
             "failure_counts": list(
                 failures.values("code").annotate(count=Count("pk")).order_by("-count")[:20]
             )
@@ -197,6 +209,11 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
             return HttpResponseRedirect(job_address(shown))
 
         return view
+
+
+def _count_calls(job: MetadataFetchTask, tracks: int) -> int:
+    """Return the calls that so many tracks of a job spend; an import only lists them."""
+    return math.ceil(tracks / LIST_PAGE) if job.is_import else estimate_calls(tracks)
 
 
 def _pause(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:

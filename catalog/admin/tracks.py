@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.core.exceptions import ValidationError
+from django.core.validators import URLValidator
+from django.db.models import Q, QuerySet
 from django.forms import Field
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -22,6 +24,7 @@ from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackFor
 from catalog.fetching import estimate_calls, fetch_track_now
 from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from soundcharts.fields import is_web_url
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,11 @@ def tell(request: HttpRequest, requested: jobs.Requested) -> None:
             job_address(requested.job),
         ),
     )
+
+
+def _check_web_address(address: str) -> None:
+    if not is_web_url(address):
+        raise ValidationError("Use an http or https address.")
 
 
 class FreshnessFilter(admin.SimpleListFilter):
@@ -154,13 +162,14 @@ class TrackAdmin(ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Track], search_term: str
     ) -> tuple[QuerySet[Track], bool]:
+        term = search_term.strip()
         try:
-            return queryset.filter(uuid=UUID(search_term.strip())), False
+            return queryset.filter(uuid=UUID(term)), False
         except ValueError:
-            return super().get_search_results(request, queryset, search_term)
-
-    def get_search_fields(self, request: HttpRequest) -> list[str]:
-        return [f"{name}__istartswith" for name in self.search_fields]
+            pass
+        # The term as a whole: Django would take it apart, and no name begins with its own second word.
+        begins = Q(*((f"{name}__istartswith", term) for name in self.search_fields), _connector=Q.OR)
+        return (queryset.filter(begins) if term else queryset), False
 
     # --- the form
 
@@ -174,7 +183,15 @@ class TrackAdmin(ModelAdmin):
             kwargs["show_hidden_initial"] = True
         if db_field.name == "image_url":
             kwargs["assume_scheme"] = "https"
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
+        formfield = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "image_url" and formfield is not None:
+            # What a fetch may store, the form must be able to save: Django's own check is stricter with
+            # host names, and lets ftp through.
+            formfield.validators = [
+                _check_web_address,
+                *(check for check in formfield.validators if not isinstance(check, URLValidator)),
+            ]
+        return formfield
 
     def save_model(self, request: HttpRequest, obj: Track, form: TrackForm, change: bool) -> None:
         if change:
@@ -241,7 +258,7 @@ class TrackAdmin(ModelAdmin):
         },
     )
     def fetch_all_metadata(self, request: HttpRequest, form: FetchAllForm) -> HttpResponse:
-        if form.selected_ids:
+        if form.is_selection:
             ids = list(Track.objects.filter(pk__in=form.selected_ids).values_list("pk", flat=True))
             if not ids:
                 messages.error(
@@ -313,6 +330,13 @@ class TrackAdmin(ModelAdmin):
     ) -> HttpResponse | None:
         """State the price first; once confirmed, make the job and stay here, or follow it."""
         ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: LARGEST_SELECTION + 1])
+        if not ids:
+            self.message_user(
+                request,
+                "None of the selected tracks is in this list any more. Nothing was queued.",
+                messages.WARNING,
+            )
+            return None
         if len(ids) > LARGEST_SELECTION:
             self.message_user(
                 request,
@@ -351,5 +375,6 @@ class TrackAdmin(ModelAdmin):
         return HttpResponseRedirect(job_address(requested.job) if follow else request.get_full_path())
 
     def _log_job(self, request: HttpRequest, requested: jobs.Requested, button: str) -> None:
+        log = self.log_change if requested.is_joined else self.log_addition
         words = "joined" if requested.is_joined else "made"
-        self.log_addition(request, requested.job, f"{button}: task {words}: {requested.job.title}")
+        log(request, requested.job, f"{button}: task {words}: {requested.job.title}")

@@ -120,7 +120,9 @@ def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int])
     )
     if not stale_ids:
         return
-    follow_up, _ = MetadataFetchTask.objects.get_or_create(
+    # Before its metadata job, as whoever ends the import: the other way round they would wait for each other.
+    MetadataFetchTask.objects.select_for_update().get(pk=import_job.pk)
+    follow_up, is_new = MetadataFetchTask.objects.get_or_create(
         dedupe_key=f"imported:{import_job.pk}",
         defaults={
             "task_type": MetadataFetchTask.Type.BULK_METADATA,
@@ -131,6 +133,11 @@ def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int])
             "requested_by_id": import_job.requested_by_id,
         },
     )
+    if not is_new:
+        # Lists shift while they are walked, so that a song stands on two pages.
+        parts = FetchChunk.objects.filter(job=follow_up).values_list("track_ids", flat=True)
+        planned = {track_id for part in parts for track_id in part}
+        stale_ids = [track_id for track_id in stale_ids if track_id not in planned]
     taken = MetadataFetchTask.objects.filter(
         pk=follow_up.pk, planned_at=None, status__in=MetadataFetchTask.ACTIVE
     ).update(total_tracks=F("total_tracks") + len(stale_ids))

@@ -27,6 +27,8 @@ User = AbstractBaseUser | AnonymousUser | None
 LAST_OFFSET = 50_000
 # One selection is frozen into rows while the person waits.
 LARGEST_SELECTION = 10_000
+# Tries at creating a job while one with its key comes and goes.
+REQUEST_TRIES = 5
 
 WAITS = "It starts by itself within a minute of the broker's return."
 
@@ -179,7 +181,7 @@ def _request(
 ) -> Requested:
     """Create the job with what can be planned at once, or join the active one with the same key."""
     user_id = requested_by.pk if requested_by is not None else None
-    while True:
+    for tries_left in reversed(range(REQUEST_TRIES)):
         job = MetadataFetchTask(
             task_type=task_type,
             title=title,
@@ -208,7 +210,9 @@ def _request(
                 dedupe_key=dedupe_key, status__in=MetadataFetchTask.ACTIVE
             ).first()
             if active is None:
-                continue  # It ended in between.
+                if tries_left:
+                    continue  # It ended in between.
+                raise  # It was about something else, such as a user who was deleted.
             logger.info("job %s: joined by a second request", active.pk)
             return Requested(active, is_joined=True)
         logger.info("job %s: asked for: %s", job.pk, title)
@@ -216,6 +220,7 @@ def _request(
         if is_rung:
             _ring_on_commit(requested)
         return requested
+    raise AssertionError("unreachable")
 
 
 def _ring_on_commit(requested: Requested) -> None:

@@ -79,9 +79,10 @@ def resume_job(job: MetadataFetchTask) -> bool:
     Raises IllegalTransition when the job is not paused.
     """
     with transaction.atomic():
-        _move_one(job, Status.PENDING, error_code="", error_message="")
-        # Whatever it waited for, somebody has decided that it is worth trying now.
+        # Whatever it waited for, somebody has decided that it is worth trying now. Chunks before the job,
+        # as in a worker that saves a batch: the other way round they would wait for each other.
         FetchChunk.objects.filter(job=job, finished_at=None).update(not_before=None, error_count=0)
+        _move_one(job, Status.PENDING, error_code="", error_message="")
     return ring(job.pk)
 
 

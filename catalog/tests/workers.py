@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
+
+from conftest import use_broker
 
 BASE_DIR = Path(settings.BASE_DIR)
 
@@ -49,9 +52,11 @@ class Worker:
                 "DATABASE_URL": database_url(),
                 "REDIS_URL": settings.REDIS_URL,
                 "SOUNDCHARTS_API_URL": settings.SOUNDCHARTS_API_URL,
+                "SOUNDCHARTS_API_KEY": settings.SOUNDCHARTS_API_KEY,
                 "SOUNDCHARTS_CALLS_PER_MINUTE": str(settings.SOUNDCHARTS_CALLS_PER_MINUTE),
                 "CHUNK_LEASE_SECONDS": str(settings.CHUNK_LEASE_SECONDS),
                 "CHUNK_SIZE": str(settings.CHUNK_SIZE),
+                "BATCH_RETRY_DELAYS": ",".join(map(str, settings.BATCH_RETRY_DELAYS)),
             }
             | environment,
             stdout=self._output,
@@ -67,6 +72,11 @@ class Worker:
         wait_until(lambda: " ready." in self.output or self._process.poll() is not None, seconds=60)
         assert self._process.poll() is None, self.output
         return self
+
+    def children(self) -> list[int]:
+        """Return the ids of the processes that do the work; a killed one is replaced by the main process."""
+        found = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True)
+        return [int(line) for line in found.stdout.split()]
 
     def signal_all(self, number: signal.Signals) -> None:
         """Send a signal to the worker and its children."""
@@ -87,6 +97,26 @@ class Worker:
             pass
         self._process.wait()
         self._output.close()
+
+
+def die_before(step: str, work: Callable[[], object]) -> None:
+    """Run `work` in a process of its own that is killed (SIGKILL) as it comes to call a function.
+
+    `step` names the function, as in "catalog.fetching.run_chunk". Fails when it is never called.
+    """
+    # The child must not talk on the connections of its parent.
+    connections.close_all()
+    use_broker(settings.REDIS_URL)
+    child = os.fork()
+    if child == 0:
+        try:
+            module, _, name = step.rpartition(".")
+            setattr(import_module(module), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            work()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"{step} was never called"
 
 
 @contextmanager

@@ -60,7 +60,9 @@ def test_imports_go_one_way(path):
     assert not {name for name in imported_modules(path) if any(is_within(name, upper) for upper in above)}
 
 
-@pytest.mark.parametrize("path", list(sources("soundcharts")), ids=lambda path: str(path.relative_to(BASE_DIR)))
+@pytest.mark.parametrize(
+    "path", list(sources("soundcharts")), ids=lambda path: str(path.relative_to(BASE_DIR))
+)
 def test_soundcharts_knows_neither_the_catalogue_nor_the_database_nor_celery(path):
     forbidden = ("catalog", "config", "celery", "kombu", "django.db")
     assert not {name for name in imported_modules(path) if any(is_within(name, bad) for bad in forbidden)}

@@ -116,7 +116,5 @@ def test_without_debug_cookies_travel_over_https_only():
 def test_an_environment_variable_wins_over_the_file(tmp_path):
     file = tmp_path / "some.env"
     file.write_text("CHUNK_SIZE=7\nSOUNDCHARTS_TIMEOUT=9\n")
-    both = value_of(
-        "[settings.CHUNK_SIZE, settings.SOUNDCHARTS_TIMEOUT]", ENV_FILE=str(file), CHUNK_SIZE="8"
-    )
+    both = value_of("[settings.CHUNK_SIZE, settings.SOUNDCHARTS_TIMEOUT]", ENV_FILE=str(file), CHUNK_SIZE="8")
     assert both == [8, 9]

@@ -152,6 +152,10 @@ def test_text_that_databases_refuse_is_malformed(text: str) -> None:
     assert "\0" not in parsed.warnings[0]
 
 
+def test_text_is_one_line() -> None:
+    assert parse_song({"uuid": UUID_TEXT, "name": "two\nlines\tand  more"}).name == "two lines and more"
+
+
 def test_text_is_stripped_and_blank_text_is_absent() -> None:
     parsed = song(name="  bad guy\n", creditName="   ")
 

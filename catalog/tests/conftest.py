@@ -1,0 +1,90 @@
+"""The people of the tests and their browsers, and tracks to work on."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import transaction
+from django.test import Client
+
+from catalog import jobs
+from catalog.models import MetadataFetchTask, Track
+from conftest import use_broker
+from soundcharts.simulator import Catalogue
+
+# As many as the `simulator` fixture has: tracks with a higher number are unknown to it.
+SONGS = Catalogue(songs=300)
+
+
+def _member(username: str, permissions: dict[str, str]) -> User:
+    user = User.objects.create_user(username, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="catalog", **permissions))
+    return user
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    """A member of staff who may do everything to the catalogue, by named permissions."""
+    return _member("staff", {})
+
+
+@pytest.fixture
+def viewer(db: None) -> User:
+    """A member of staff who may look at everything in the catalogue and do nothing."""
+    return _member("viewer", {"codename__startswith": "view_"})
+
+
+@pytest.fixture
+def staff_client(staff: User) -> Client:
+    client = Client()
+    client.force_login(staff)
+    return client
+
+
+@pytest.fixture
+def viewer_client(viewer: User) -> Client:
+    client = Client()
+    client.force_login(viewer)
+    return client
+
+
+@pytest.fixture
+def make_track(db: None) -> Callable[..., Track]:
+    """A function that adds the track of the simulator's song of that number, with these values."""
+
+    def make(number: int = 0, **values: object) -> Track:
+        return Track.objects.create(uuid=SONGS.song_uuid(number), **values)
+
+    return make
+
+
+@pytest.fixture
+def make_failed_job(db: None) -> Callable[..., MetadataFetchTask]:
+    """A function that gives an ended job for which Soundcharts knew none of these tracks."""
+
+    def make(*tracks: Track) -> MetadataFetchTask:
+        job = jobs.request_metadata([track.pk for track in tracks]).job
+        chunk = jobs.claim_chunk(job.pk, owner="a worker")
+        with transaction.atomic():
+            jobs.advance_chunk(chunk, count=len(tracks))
+            failures = [jobs.Failure(str(t.uuid), "not_found", "Not known.", t.pk) for t in tracks]
+            jobs.record_outcomes(chunk, counts=jobs.Counts(failed=len(tracks)), failures=failures, calls=1)
+        job.refresh_from_db()
+        return job
+
+    return make
+
+
+@pytest.fixture
+def no_broker(settings) -> None:
+    """A Redis that refuses every connection."""
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    use_broker(settings.REDIS_URL)
+
+
+@pytest.fixture(autouse=True)
+def uncollected_static_files(settings) -> None:
+    """Pages name their static files without a collectstatic first."""
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }

@@ -1,0 +1,50 @@
+"""A gate before the simulator's answers, so that tests can do things while a call is under way."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from catalog.tests.workers import wait_until
+from soundcharts.simulator import Simulator
+from soundcharts.simulator.faults import Strike
+
+GIVE_UP_SECONDS = 60
+
+
+class Gate:
+    """Where calls wait for their answers until it is opened."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self._is_open = threading.Event()
+
+    def wait_for_calls(self, count: int = 1) -> None:
+        """Return when so many calls wait here."""
+        wait_until(lambda: self.waiting >= count)
+
+    def open(self) -> None:
+        """Let all calls be answered, those that wait and those to come."""
+        self._is_open.set()
+
+    def pass_through(self) -> None:
+        self.waiting += 1
+        self._is_open.wait(GIVE_UP_SECONDS)
+
+
+@contextmanager
+def gate(simulator: Simulator, *, after: int = 0) -> Iterator[Gate]:
+    """Hold all calls but the first `after` at a gate until it is opened, at the latest afterwards."""
+    gate = Gate()
+    decide, passed = simulator.faults.next_strike, iter(range(after))
+
+    def decide_at_gate(kind: str, uuids: Iterable[str]) -> Strike:
+        if next(passed, None) is None:
+            gate.pass_through()
+        return decide(kind, uuids)
+
+    simulator.faults.next_strike = decide_at_gate
+    try:
+        yield gate
+    finally:
+        gate.open()
+        simulator.faults.next_strike = decide

@@ -1,0 +1,217 @@
+"""A job's page, and the part of it that is asked for again while the job is active."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
+
+from catalog import jobs
+from catalog.fetching import work_on_job
+from catalog.models import MetadataFetchTask, Track
+
+UNKNOWN = 10_000
+POLLS = "hx-get"
+
+
+def page_of(job: MetadataFetchTask) -> str:
+    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
+
+
+def progress_of(job: MetadataFetchTask) -> str:
+    return reverse("admin:catalog_metadatafetchtask_progress", args=(job.pk,))
+
+
+def change(track: Track) -> str:
+    return reverse("admin:catalog_track_change", args=(track.pk,))
+
+
+@pytest.fixture
+def job(make_track) -> MetadataFetchTask:
+    """A pending job of two tracks."""
+    return jobs.request_metadata([make_track(number).pk for number in range(2)]).job
+
+
+@pytest.fixture
+def refused_job(make_track, make_failed_job):
+    """A function that gives a job of which so many tracks failed."""
+    return lambda count: make_failed_job(*(make_track(number) for number in range(count)))
+
+
+@pytest.mark.django_db
+def test_the_page_of_an_active_job_polls_its_progress(staff_client, job, broker):
+    assertContains(staff_client.get(page_of(job)), f'{POLLS}="{progress_of(job)}"')
+
+
+@pytest.mark.django_db
+def test_progress_goes_on_polling_while_the_job_is_active(staff_client, job, broker):
+    assertContains(staff_client.get(progress_of(job)), f'{POLLS}="{progress_of(job)}"')
+
+
+@pytest.mark.django_db(transaction=True)
+def test_progress_stops_polling_when_the_job_has_completed(staff_client, job, broker, simulator):
+    work_on_job(job.pk)
+
+    fragment = staff_client.get(progress_of(job))
+
+    assertNotContains(fragment, POLLS)
+    assertContains(fragment, "Completed")
+
+
+@pytest.mark.django_db
+def test_progress_stops_polling_when_the_job_was_cancelled(staff_client, job, broker):
+    jobs.cancel_job(job)
+
+    assertNotContains(staff_client.get(progress_of(job)), POLLS)
+
+
+@pytest.mark.django_db
+def test_progress_stops_polling_when_the_job_has_failed(staff_client, job, broker):
+    jobs.fail_job(job, code="error", reason="It failed.")
+
+    assertNotContains(staff_client.get(progress_of(job)), POLLS)
+
+
+@pytest.mark.django_db
+def test_the_page_of_an_ended_job_does_not_poll(staff_client, job, broker):
+    jobs.cancel_job(job)
+
+    assertNotContains(staff_client.get(page_of(job)), progress_of(job))
+
+
+@pytest.mark.django_db
+def test_progress_is_only_the_part_that_changes(staff_client, job, broker):
+    assertNotContains(staff_client.get(progress_of(job)), "<html")
+
+
+@pytest.mark.django_db
+def test_looking_at_a_job_spends_nothing(staff_client, job, broker, simulator):
+    staff_client.get(page_of(job))
+    staff_client.get(progress_of(job))
+
+    assert simulator.state.calls.total() == 0
+
+
+@pytest.mark.django_db
+def test_the_page_says_in_words_what_came_of_every_track_and_what_it_cost(
+    staff_client, make_track, broker, simulator
+):
+    tracks = [make_track(0), make_track(1), make_track(UNKNOWN)]
+    job = jobs.request_metadata([track.pk for track in tracks]).job
+    work_on_job(job.pk)
+    job.refresh_from_db()
+
+    page = staff_client.get(page_of(job))
+
+    assertContains(page, "<strong>3 of 3</strong>")
+    assertContains(page, "2 updated, 1 failed.")
+    assertContains(page, f"{job.api_calls} API call")
+    assert job.api_calls == simulator.state.calls.total()
+
+
+@pytest.mark.django_db
+def test_the_progress_bar_tells_its_value_to_screen_readers(staff_client, refused_job, broker):
+    assertContains(staff_client.get(page_of(refused_job(2))), 'aria-valuenow="100"')
+
+
+@pytest.mark.django_db
+def test_failures_are_listed_with_code_and_a_link_to_the_track(staff_client, refused_job, broker):
+    job = refused_job(2)
+    track = Track.objects.first()
+
+    page = staff_client.get(page_of(job))
+
+    assertContains(page, "2 × not_found.")
+    assertContains(page, f'<td><a class="ln-link" href="{change(track)}">{track.uuid}</a></td>', html=True)
+    assertContains(page, "<td>not_found</td>", count=2)
+
+
+@pytest.mark.django_db
+def test_the_failure_of_a_track_that_is_gone_is_listed_by_its_uuid(staff_client, refused_job, broker):
+    job = refused_job(1)
+    uuid = Track.objects.get().uuid
+    Track.objects.all().delete()
+
+    assertContains(staff_client.get(page_of(job)), f"<td>{uuid}</td>")
+
+
+@pytest.mark.django_db
+def test_with_many_failures_the_page_leads_to_all_of_them(staff_client, refused_job, broker):
+    job = refused_job(51)
+
+    page = staff_client.get(page_of(job))
+
+    assertContains(page, "<td>not_found</td>", count=50)
+    assertContains(page, "The first 50 are shown")
+    assertContains(page, f"{reverse('admin:catalog_fetchfailure_changelist')}?job__id__exact={job.pk}")
+
+
+@pytest.mark.django_db
+def test_a_reason_to_wait_stands_on_the_page(staff_client, job, broker):
+    jobs.pause_job(job, code="quota_exhausted", reason="The plan has no calls left.")
+
+    assertContains(staff_client.get(page_of(job)), "<strong>Paused: </strong>The plan has no calls left.")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_page_of_an_import_leads_to_the_job_of_its_metadata(staff_client, broker, simulator):
+    job = jobs.request_import(limit=10).job
+    work_on_job(job.pk)
+
+    follow_up = MetadataFetchTask.objects.latest("pk")
+    assertContains(staff_client.get(page_of(job)), f'Led to <a class="ln-link" href="{page_of(follow_up)}">')
+
+
+@pytest.mark.django_db
+def test_viewers_can_read_the_page_and_its_progress(viewer_client, job, broker):
+    assertContains(viewer_client.get(page_of(job)), "<strong>0 of 2</strong>")
+    assertContains(viewer_client.get(progress_of(job)), "<strong>0 of 2</strong>")
+
+
+@pytest.mark.django_db
+def test_staff_without_the_permission_to_view_jobs_get_no_progress(staff, staff_client, job, broker):
+    staff.user_permissions.clear()
+
+    assert staff_client.get(progress_of(job)).status_code == 403
+
+
+@pytest.mark.django_db
+def test_anonymous_visitors_are_sent_to_the_login(client: Client, job, broker):
+    answer = client.get(progress_of(job))
+
+    assertRedirects(answer, f"{reverse('admin:login')}?next={progress_of(job)}")
+
+
+@pytest.mark.django_db
+def test_a_poll_after_the_session_has_ended_reloads_the_page_around_it(client: Client, job, broker):
+    response = client.get(progress_of(job), headers={"HX-Request": "true"})
+    assert response.headers["HX-Refresh"] == "true"
+    assert response.content == b""
+
+
+@pytest.mark.parametrize("key", [0, 999999, 10**30])
+def test_the_progress_of_an_unknown_job_is_not_found(staff_client, key):
+    assert staff_client.get(f"/admin/catalog/metadatafetchtask/{key}/progress/").status_code == 404
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("key", [0, 999999, 10**30, "nonsense"])
+def test_the_page_of_an_unknown_job_says_that_there_is_none(staff_client, key):
+    page = staff_client.get(f"/admin/catalog/metadatafetchtask/{key}/change/", follow=True)
+
+    assertContains(page, "doesn’t exist. Perhaps it was deleted?")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("page", ["add/", "{pk}/delete/"])
+def test_jobs_are_neither_added_nor_deleted_by_hand(admin_client, job, broker, page):
+    answer = admin_client.post(f"/admin/catalog/metadatafetchtask/{page.format(pk=job.pk)}", {"post": "yes"})
+
+    assert answer.status_code == 403
+    assert MetadataFetchTask.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_job_is_not_changed_by_posting_to_its_page(admin_client, job, broker):
+    answer = admin_client.post(page_of(job), {"status": "completed"})
+
+    assert answer.status_code == 403

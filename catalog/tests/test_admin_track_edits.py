@@ -1,0 +1,299 @@
+"""Editing a track by hand: what is edited stays, what is not is left to the fetches."""
+
+from html.parser import HTMLParser
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from pytest_django.asserts import assertContains, assertNotContains
+
+from catalog import jobs
+from catalog.fetching import work_on_job
+from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+
+
+class FormReader(HTMLParser):
+    """Reads what a browser would send if the form with this id were submitted as it is."""
+
+    def __init__(self, form_id: str) -> None:
+        super().__init__()
+        self.values: dict[str, list[str]] = {}
+        self._form_id = form_id
+        self._is_inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag == "form":
+            self._is_inside = attributes.get("id") == self._form_id
+        if not self._is_inside or tag != "input" or not attributes.get("name"):
+            return
+        kind = attributes.get("type", "text")
+        if kind == "submit" or (kind in ("checkbox", "radio") and "checked" not in attributes):
+            return
+        self.values.setdefault(attributes["name"], []).append(attributes.get("value") or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._is_inside = False
+
+
+def address(track: Track) -> str:
+    return reverse("admin:catalog_track_change", args=(track.pk,))
+
+
+def open_form(client: Client, track: Track) -> dict[str, list[str]]:
+    reader = FormReader("track_form")
+    reader.feed(client.get(address(track)).content.decode())
+    assert "name" in reader.values
+    return reader.values
+
+
+def save(client: Client, track: Track, form: dict[str, list[str]], **changes: object) -> HttpResponse:
+    page = client.post(address(track), form | changes)
+    track.refresh_from_db()
+    return page
+
+
+def fetch(track: Track) -> None:
+    work_on_job(jobs.request_metadata([track.pk]).job.pk)
+    track.refresh_from_db()
+
+
+@pytest.mark.django_db
+def test_an_edit_is_saved_and_ticked_as_made_by_hand(staff_client, make_track):
+    track = make_track(name="Before", label="Label")
+
+    save(staff_client, track, open_form(staff_client, track), name="After")
+
+    assert (track.name, track.label, track.edited_fields) == ("After", "Label", ["name"])
+
+
+@pytest.mark.django_db
+def test_saving_a_fetched_track_as_it_is_edits_nothing(staff_client, make_track, broker, simulator):
+    track = make_track()
+    fetch(track)
+    before = {name: getattr(track, name) for name in METADATA_FIELDS}
+
+    save(staff_client, track, open_form(staff_client, track))
+
+    assert track.edited_fields == []
+    assert {name: getattr(track, name) for name in METADATA_FIELDS} == before
+
+
+@pytest.mark.django_db
+def test_an_address_that_a_fetch_may_store_does_not_keep_the_form_from_saving(staff_client, make_track):
+    track = make_track(image_url="https://cdn_7.example.com/cover.jpg")
+
+    save(staff_client, track, open_form(staff_client, track), name="After")
+
+    assert (track.name, track.edited_fields) == ("After", ["name"])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("field", "typed", "kept"),
+    [
+        ("name", "By hand", "By hand"),
+        ("credit_name", "By hand", "By hand"),
+        ("slug", "by-hand", "by-hand"),
+        ("isrc", "GBAAA0000001", "GBAAA0000001"),
+        ("label", "By hand", "By hand"),
+        ("genre", "By hand", "By hand"),
+        ("duration", "77", 77),
+        ("release_date", "2001-02-03", "2001-02-03"),
+        ("image_url", "https://example.com/x.jpg", "https://example.com/x.jpg"),
+    ],
+)
+def test_every_field_of_soundcharts_can_be_edited_by_hand(staff_client, make_track, field, typed, kept):
+    track = make_track()
+
+    save(staff_client, track, open_form(staff_client, track), **{field: typed})
+
+    value = getattr(track, field)
+    assert (value if isinstance(value, int) else str(value)) == kept
+    assert track.edited_fields == [field]
+
+
+@pytest.mark.django_db
+def test_a_later_fetch_keeps_an_edit_and_updates_the_rest(staff_client, make_track, broker, simulator):
+    track = make_track()
+    save(staff_client, track, open_form(staff_client, track), name="By hand")
+
+    fetch(track)
+
+    assert track.name == "By hand"
+    assert track.credit_name == simulator.catalogue.credit_name(0)
+
+
+@pytest.mark.django_db
+def test_an_emptied_field_stays_empty(staff_client, make_track, broker, simulator):
+    track = make_track(label="Wrong label")
+    save(staff_client, track, open_form(staff_client, track), label="")
+
+    fetch(track)
+
+    assert track.label == ""
+
+
+@pytest.mark.django_db
+def test_an_unticked_field_follows_soundcharts_again(staff_client, make_track, broker, simulator):
+    track = make_track(name="By hand", label="By hand", edited_fields=["name", "label"])
+    save(staff_client, track, open_form(staff_client, track), edited_fields=["label"])
+
+    fetch(track)
+
+    assert track.edited_fields == ["label"]
+    assert (track.name, track.label) == (simulator.catalogue.name(0), "By hand")
+
+
+@pytest.mark.django_db
+def test_a_ticked_field_stays_without_being_changed(staff_client, make_track, broker, simulator):
+    track = make_track(name="Right as it is")
+    save(staff_client, track, open_form(staff_client, track), edited_fields=["name"])
+
+    fetch(track)
+
+    assert track.name == "Right as it is"
+
+
+@pytest.mark.django_db
+def test_a_form_opened_before_a_fetch_does_not_undo_it(staff_client, make_track, broker, simulator):
+    track = make_track(name="Old", label="Old")
+    form = open_form(staff_client, track)
+    fetch(track)
+    fetched_at = track.metadata_fetched_at
+
+    save(staff_client, track, form, label="By hand")
+
+    assert (track.label, track.edited_fields) == ("By hand", ["label"])
+    assert (track.name, track.metadata_fetched_at) == (simulator.catalogue.name(0), fetched_at)
+
+
+@pytest.mark.django_db
+def test_a_form_opened_before_a_colleagues_edit_does_not_undo_it(staff_client, make_track):
+    track = make_track(name="Old", label="Old")
+    form = open_form(staff_client, track)
+    save(staff_client, track, open_form(staff_client, track), name="The colleague's")
+
+    save(staff_client, track, form, label="Mine")
+
+    assert (track.name, track.label) == ("The colleague's", "Mine")
+    assert track.edited_fields == ["name", "label"]
+
+
+@pytest.mark.django_db
+def test_a_form_opened_before_a_colleague_unticked_a_field_does_not_tick_it_again(staff_client, make_track):
+    track = make_track(name="By hand", edited_fields=["name"])
+    form = open_form(staff_client, track)
+    save(staff_client, track, open_form(staff_client, track), edited_fields=[])
+
+    save(staff_client, track, form, label="Mine")
+
+    assert track.edited_fields == ["label"]
+
+
+@pytest.mark.django_db
+def test_an_edit_is_logged_with_the_field(staff_client, staff, make_track):
+    track = make_track()
+
+    save(staff_client, track, open_form(staff_client, track), isrc="GBAAA0000001")
+
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id) == (staff, str(track.pk))
+    assert entry.get_change_message() == "Changed ISRC."
+
+
+@pytest.mark.django_db
+def test_a_tracks_uuid_cannot_be_changed(staff_client, make_track):
+    track = make_track()
+    uuid = track.uuid
+
+    save(staff_client, track, open_form(staff_client, track), uuid="11e81bcc-9c1c-ce38-b96b-a0369fe50396")
+
+    assert track.uuid == uuid
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("field", ["metadata_fetched_at", "metadata_error", "metadata_absences"])
+def test_what_the_fetches_record_cannot_be_changed_by_hand(staff_client, make_track, field):
+    track = make_track()
+    before = getattr(track, field)
+
+    save(staff_client, track, open_form(staff_client, track), **{field: "1"})
+
+    assert getattr(track, field) == before
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("field", "typed"),
+    [
+        ("image_url", "javascript:alert(1)"),
+        ("image_url", "data:text/html,x"),
+        ("image_url", "ftp://example.com/x.jpg"),
+        ("name", "x" * 10_000),
+        ("duration", "-1"),
+        ("duration", "9" * 30),
+        ("release_date", "yesterday"),
+        ("edited_fields", ["metadata_error"]),
+        ("name", "with a NUL \x00"),
+    ],
+)
+def test_nonsense_is_refused_with_a_word_at_the_field(staff_client, make_track, field, typed):
+    track = make_track(name="Before")
+
+    page = save(staff_client, track, open_form(staff_client, track), **{field: typed})
+
+    assert list(page.context["adminform"].form.errors) == [field]
+    assert (track.name, track.edited_fields) == ("Before", [])
+
+
+@pytest.mark.django_db
+def test_viewers_read_the_track_and_cannot_edit_it(viewer_client, make_track):
+    track = make_track(name="Before")
+
+    assertContains(viewer_client.get(address(track)), "Before")
+    assert viewer_client.post(address(track), {"name": "After"}).status_code == 403
+
+
+@pytest.mark.django_db
+def test_a_track_is_added_by_its_uuid_alone(staff_client, simulator):
+    page = staff_client.get(reverse("admin:catalog_track_add"))
+    assertNotContains(page, 'name="name"')
+
+    staff_client.post(reverse("admin:catalog_track_add"), {"uuid": str(simulator.song_uuid(7))})
+
+    track = Track.objects.get()
+    assert (track.uuid, track.edited_fields, track.metadata_fetched_at) == (simulator.song_uuid(7), [], None)
+    assert simulator.state.calls.total() == 0
+
+
+@pytest.mark.django_db
+def test_the_same_track_is_not_added_twice(staff_client, make_track):
+    track = make_track()
+
+    page = staff_client.post(reverse("admin:catalog_track_add"), {"uuid": track.uuid.hex})
+
+    assertContains(page, "already exists")
+    assert Track.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_an_unknown_track_is_said_to_be_none(staff_client):
+    page = staff_client.get("/admin/catalog/track/999999/change/", follow=True)
+
+    assertContains(page, "doesn’t exist. Perhaps it was deleted?")
+
+
+@pytest.mark.django_db
+def test_deleting_a_track_keeps_the_failures_of_its_jobs(admin_client, make_track, make_failed_job, broker):
+    track = make_track()
+    job = make_failed_job(track)
+
+    admin_client.post(reverse("admin:catalog_track_delete", args=(track.pk,)), {"post": "yes"})
+
+    assert Track.objects.count() == 0
+    assert MetadataFetchTask.objects.get().failures.get().item == str(track.uuid)
+    assert job.failures.get().track is None

@@ -1,0 +1,251 @@
+"""What comes from the API is text, on every page; and what is secret is on none."""
+
+from html.parser import HTMLParser
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils.html import escape
+from pytest_django.asserts import assertContains, assertNotContains
+
+from catalog import jobs
+from catalog.fetching import work_on_job
+from catalog.models import FetchFailure, MetadataFetchTask, Track
+from conftest import API_KEY
+
+NAME = '<script>alert("name")</script>'
+ERROR = "<script>alert('error')</script><img src=x onerror=alert(1)>"
+SONG = {
+    "name": NAME,
+    "slug": "<b onclick=alert(1)>",
+    "creditName": '"><img src=x onerror=alert(1)>',
+    "isrc": {"value": '" onclick=alert(1) "'},
+    "labels": [{"name": "'><svg onload=alert(1)>"}],
+    "genres": [{"root": "</option></select><script>alert(1)</script>"}],
+    "imageUrl": "javascript:alert(1)",
+    "releaseDate": "<script>alert('date')</script>",
+}
+DIALOGS = ("import_from_api", "fetch_all_metadata", "fetch_now")
+
+
+class ScriptFinder(HTMLParser):
+    """Collects whatever in a page would run a script that says `alert`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._tag = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._tag = tag
+        for name, value in attrs:
+            is_handler = name.startswith(("on", "x-", "hx-on", "@")) and "alert" in (value or "")
+            is_address = name in ("href", "src", "action", "formaction", "hx-get", "hx-post")
+            if is_handler or (is_address and (value or "").strip().lower().startswith("javascript:")):
+                self.found.append(f"<{tag} {name}={value!r}>")
+
+    def handle_data(self, data: str) -> None:
+        if self._tag == "script" and "alert" in data:
+            self.found.append(f"<script>{data}")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._tag = ""
+
+
+def scripts_in(page: str) -> list[str]:
+    finder = ScriptFinder()
+    finder.feed(page)
+    return finder.found
+
+
+def visit_all(client: Client, track: Track) -> dict[str, str]:
+    """Return every page on which this track, its jobs or their failures appear."""
+    answers = {
+        "index": client.get(reverse("admin:index")),
+        "app": client.get(reverse("admin:app_list", args=("catalog",))),
+        "confirmation": client.post(
+            reverse("admin:catalog_track_changelist"),
+            {"action": "create_bulk_task", "_selected_action": [track.pk]},
+        ),
+    }
+    for model in (Track, MetadataFetchTask, FetchFailure):
+        name = model._meta.model_name
+        answers[f"{name} list"] = client.get(reverse(f"admin:catalog_{name}_changelist"))
+        for row in model.objects.all():
+            for part in ("change", "history", "delete"):
+                address = reverse(f"admin:catalog_{name}_{part}", args=(row.pk,))
+                answers[f"{part} {name} {row.pk}"] = client.get(address)
+    for job in MetadataFetchTask.objects.all():
+        address = reverse("admin:catalog_metadatafetchtask_progress", args=(job.pk,))
+        answers[f"progress {job.pk}"] = client.get(address)
+    for button in DIALOGS:
+        keys = (track.pk,) if button == "fetch_now" else ()
+        address = reverse(f"admin:catalog_track_{button}", args=keys)
+        answers[button] = client.get(address, {"_selected_action": [track.pk]})
+    assert {answer.status_code for answer in answers.values()} <= {200, 403}
+    return {name: answer.content.decode() for name, answer in answers.items() if answer.status_code == 200}
+
+
+def click_fetch(client: Client, track: Track) -> str:
+    address = reverse("admin:catalog_track_fetch_now", args=(track.pk,))
+    return client.post(address, {"_form_submitted": "on"}, follow=True).content.decode()
+
+
+@pytest.fixture
+def hostile_track(make_track, broker, simulator) -> Track:
+    """A track whose every field came from the API full of markup, and a job that failed with some."""
+    track = make_track()
+    simulator.faults.set("payloads", songs={track.uuid: SONG})
+    work_on_job(jobs.request_metadata([track.pk]).job.pk)
+    simulator.faults.set("error", status=400, message=ERROR)
+    work_on_job(jobs.request_metadata([track.pk]).job.pk)
+    track.refresh_from_db()
+    assert (track.name, track.metadata_error) == (NAME, "invalid_request")
+    return track
+
+
+@pytest.mark.parametrize(
+    "text", [NAME, ERROR, *(SONG[name] for name in ("slug", "creditName")), '<a href="javascript:alert(1)">']
+)
+def test_unescaped_markup_would_be_found(text):
+    assert scripts_in(text) != []
+
+
+@pytest.mark.django_db
+def test_markup_from_the_api_is_text_on_every_page(staff_client, hostile_track):
+    pages = visit_all(staff_client, hostile_track)
+
+    assert {name: found for name, page in pages.items() if (found := scripts_in(page))} == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", ["track", "metadatafetchtask", "fetchfailure"])
+def test_markup_in_a_name_is_shown_as_it_is(staff_client, hostile_track, model):
+    assertContains(staff_client.get(reverse(f"admin:catalog_{model}_changelist")), escape(NAME))
+
+
+@pytest.mark.django_db
+def test_markup_in_an_error_is_shown_as_it_is(staff_client, hostile_track):
+    page = reverse(
+        "admin:catalog_metadatafetchtask_change", args=(MetadataFetchTask.objects.latest("pk").pk,)
+    )
+
+    assertContains(staff_client.get(page), f"Soundcharts says: {escape(ERROR)}</td>")
+
+
+@pytest.mark.django_db
+def test_an_address_that_is_no_web_address_is_not_kept_but_named_as_not_understood(
+    staff_client, hostile_track
+):
+    assert hostile_track.image_url == ""
+    page = staff_client.get(reverse("admin:catalog_track_change", args=(hostile_track.pk,)))
+    assertContains(page, "imageUrl: &#x27;javascript:alert(1)&#x27; is not a web address")
+
+
+@pytest.mark.django_db
+def test_markup_is_text_in_the_message_about_changes(staff_client, make_track, broker, simulator):
+    track = make_track(name="<i onclick=alert(1)>Before</i>")
+    simulator.faults.set("payloads", songs={track.uuid: SONG})
+
+    page = click_fetch(staff_client, track)
+
+    assert f"<del>&lt;i onclick=alert(1)&gt;Before&lt;/i&gt;</del> → {escape(NAME)}" in page
+    assert scripts_in(page) == []
+
+
+@pytest.mark.django_db
+def test_markup_is_text_in_the_message_about_a_kept_edit(staff_client, make_track, broker, simulator):
+    track = make_track(name="<i onclick=alert(1)>", edited_fields=["name"])
+    simulator.faults.set("payloads", songs={track.uuid: SONG})
+
+    page = click_fetch(staff_client, track)
+
+    assert f"your edit “&lt;i onclick=alert(1)&gt;” is kept; Soundcharts says “{escape(NAME)}”" in page
+    assert scripts_in(page) == []
+
+
+@pytest.mark.django_db
+def test_markup_is_text_in_the_message_about_an_error(staff_client, make_track, broker, simulator):
+    simulator.faults.set("error", status=400, message=ERROR)
+
+    page = click_fetch(staff_client, make_track())
+
+    assert escape(ERROR) in page
+    assert scripts_in(page) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", [NAME, '"><img src=x onerror=alert(1)>', "javascript:alert(1)"])
+def test_markup_in_an_address_is_text(staff_client, make_track, text):
+    make_track()
+
+    page = staff_client.get(reverse("admin:catalog_track_changelist"), {"q": text, "freshness": text})
+
+    assert scripts_in(page.content.decode()) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("field", ["name", "creditName", "slug"])
+def test_a_text_that_is_too_long_is_named_and_the_rest_taken(
+    staff_client, make_track, broker, simulator, field
+):
+    track = make_track(name="Before", credit_name="Before", slug="before")
+    simulator.faults.set("payloads", songs={track.uuid: {field: "x" * 10_000}})
+
+    page = click_fetch(staff_client, track)
+
+    assert "10,000 characters are more than the 500 that fit" in page
+    assert "x" * 501 not in page
+    track.refresh_from_db()
+    assert track.genre
+
+
+@pytest.mark.django_db
+def test_an_error_of_10_000_characters_breaks_no_page(staff_client, make_track, broker, simulator):
+    simulator.faults.set("error", status=400, message="x" * 10_000)
+    track = make_track()
+
+    click_fetch(staff_client, track)
+
+    assert len(visit_all(staff_client, track)) > 10
+
+
+@pytest.mark.django_db
+def test_no_page_shows_the_api_key(admin_client, hostile_track):
+    pages = visit_all(admin_client, hostile_track)
+
+    assert [name for name, page in pages.items() if API_KEY in page] == []
+
+
+@pytest.mark.django_db
+def test_no_page_shows_an_api_key_that_was_refused(admin_client, make_track, broker, simulator, settings):
+    settings.SOUNDCHARTS_API_KEY = "a-key-that-is-wrong"
+    track = make_track()
+    work_on_job(jobs.request_metadata([track.pk]).job.pk)
+
+    pages = visit_all(admin_client, track) | {"after a click": click_fetch(admin_client, track)}
+
+    assert "does not accept our credentials" in pages["after a click"]
+    assert [name for name, page in pages.items() if settings.SOUNDCHARTS_API_KEY in page] == []
+
+
+@pytest.mark.django_db
+def test_no_page_shows_an_api_key_that_soundcharts_repeats_in_an_error(
+    admin_client, make_track, broker, simulator
+):
+    simulator.faults.set("error", status=400, message=f"The key {API_KEY} may not do this.")
+    track = make_track()
+
+    pages = {"after a click": click_fetch(admin_client, track)} | visit_all(admin_client, track)
+
+    assert [name for name, page in pages.items() if API_KEY in page] == []
+
+
+@pytest.mark.django_db
+def test_a_cover_is_asked_for_without_telling_where_from(staff_client, make_track):
+    track = make_track(image_url="https://example.com/x.jpg")
+
+    page = staff_client.get(reverse("admin:catalog_track_change", args=(track.pk,)))
+
+    assertContains(page, 'referrerpolicy="no-referrer"')
+    assertNotContains(page, "http://example.com")

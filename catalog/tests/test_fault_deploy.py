@@ -1,0 +1,43 @@
+"""Fault 5: SIGTERM under load, as a deploy sends it."""
+
+import pytest
+
+from catalog import jobs
+from catalog.models import FetchChunk
+from catalog.tests.gate import gate
+from catalog.tests.outcomes import (
+    assert_one_outcome_each,
+    assert_quiet,
+    finish_here,
+    is_over,
+    keys_of,
+    songs_by_times_asked,
+)
+from catalog.tests.tracks import add_tracks
+from catalog.tests.workers import wait_until, workers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GRACE_SECONDS = 10
+
+
+def test_a_deploy_keeps_what_was_paid_for_and_repeats_nothing(simulator, broker, settings, tmp_path):
+    settings.CHUNK_SIZE = 50
+    tracks = add_tracks(simulator, 200)
+    with workers(tmp_path, processes=2) as (worker,), gate(simulator, after=4) as calls:
+        job = jobs.request_metadata(keys_of(tracks)).job
+        calls.wait_for_calls(2)
+        worker.terminate()
+        wait_until(lambda: "Warm shutdown" in worker.output)
+        calls.open()
+        worker.wait(GRACE_SECONDS)
+        assert not is_over(job)
+        # The two calls that were under way are saved, and no other was made.
+        assert job.processed_tracks == simulator.state.answered_songs() == 60
+        assert not FetchChunk.objects.exclude(lease_owner="").exists()
+        assert broker.llen("liner-notes") > 0
+    finish_here(job)
+    assert_one_outcome_each(job, tracks)
+    assert songs_by_times_asked(simulator, 200) == {1: 200}
+    assert job.api_calls == simulator.state.quota_used == 20
+    assert_quiet(worker)
