@@ -7,10 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
+
+from soundcharts.fields import is_web_url
 
 # What Soundcharts tells about a track, in the order people read it.
 METADATA_FIELDS = (
@@ -29,6 +32,12 @@ METADATA_FIELDS = (
 def stale_before(moment: datetime) -> datetime:
     """Return the time such that tracks fetched before it are stale at `moment`."""
     return moment - timedelta(days=settings.METADATA_REFRESH_DAYS)
+
+
+def check_web_address(address: str) -> None:
+    """Raise ValidationError for anything but an http or https address."""
+    if not is_web_url(address):
+        raise ValidationError("Use an http or https address.")
 
 
 class TrackQuerySet(models.QuerySet["Track"]):
@@ -64,7 +73,8 @@ class Track(models.Model):
     name = models.CharField(max_length=500, blank=True)
     slug = models.CharField(max_length=500, blank=True)
     credit_name = models.CharField("credit", max_length=500, blank=True)
-    image_url = models.URLField("image", max_length=1000, blank=True)
+    # Not a URLField: its check refuses host names that exist, so a fetched address could not be saved.
+    image_url = models.CharField("image", max_length=1000, blank=True, validators=[check_web_address])
     release_date = models.DateField(null=True, blank=True)
     duration = models.PositiveIntegerField("duration (seconds)", null=True, blank=True)
     isrc = models.CharField("ISRC", max_length=20, blank=True)

@@ -5,8 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
-from django.core.validators import URLValidator
 from django.db.models import Q, QuerySet
 from django.forms import Field
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -24,7 +22,6 @@ from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackFor
 from catalog.fetching import estimate_calls, fetch_track_now
 from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
-from soundcharts.fields import is_web_url
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +49,6 @@ def tell(request: HttpRequest, requested: jobs.Requested) -> None:
             job_address(requested.job),
         ),
     )
-
-
-def _check_web_address(address: str) -> None:
-    if not is_web_url(address):
-        raise ValidationError("Use an http or https address.")
 
 
 class FreshnessFilter(admin.SimpleListFilter):
@@ -181,17 +173,7 @@ class TrackAdmin(ModelAdmin):
             # What counts as an edit is a difference to what the form showed, not to what a fetch has
             # written since.
             kwargs["show_hidden_initial"] = True
-        if db_field.name == "image_url":
-            kwargs["assume_scheme"] = "https"
-        formfield = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if db_field.name == "image_url" and formfield is not None:
-            # What a fetch may store, the form must be able to save: Django's own check is stricter with
-            # host names, and lets ftp through.
-            formfield.validators = [
-                _check_web_address,
-                *(check for check in formfield.validators if not isinstance(check, URLValidator)),
-            ]
-        return formfield
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Track, form: TrackForm, change: bool) -> None:
         if change:
