@@ -66,6 +66,11 @@ class SongFetcher:
         """Return how many songs a call brings: `batch_size`, or 1 for an account without batch calls."""
         return 1 if self._client.limiter.recalls(BATCH_REFUSED) else self.batch_size
 
+    @property
+    def knows_batches(self) -> bool:
+        """Return whether a batch has worked here, or the account is known to have none."""
+        return self._is_batch_proven or self.effective_batch_size == 1
+
     def fetch_song(self, uuid: UUID) -> Song:
         """Return one song. Raises InvalidResponse also if the answer is about another."""
         song = parse_song_envelope(self._client.get(_path_of([uuid])))

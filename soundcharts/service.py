@@ -86,6 +86,11 @@ class SoundchartsService:
         return self._fetcher.effective_batch_size
 
     @property
+    def knows_batches(self) -> bool:
+        """Return whether it is known, one way or the other, if this account has batch calls."""
+        return self._fetcher.knows_batches
+
+    @property
     def quota_remaining(self) -> int | None:
         """Return the calls left in the plan as of the last answer, None before the first."""
         return self._client.quota_remaining

@@ -1,17 +1,23 @@
 """Jobs: asking for them, planning, leases, states. The only writer of job and chunk state."""
 
 from catalog.jobs.leases import (
+    MAX_LEASES,
+    SUSPICIOUS_LEASES,
     Counts,
+    Delay,
     Failure,
     LeaseLost,
     advance_chunk,
     claim_chunk,
     has_claimable_chunk,
     is_wanted,
+    lease_count_after_advance,
     postpone_chunk,
     record_calls,
     record_outcomes,
     release_chunk,
+    renew_lease,
+    split_chunk,
 )
 from catalog.jobs.planning import add_imported_tracks, plan_job
 from catalog.jobs.requests import (
@@ -34,7 +40,10 @@ from catalog.jobs.states import (
 from catalog.jobs.sweep import sweep
 
 __all__ = [
+    "MAX_LEASES",
+    "SUSPICIOUS_LEASES",
     "Counts",
+    "Delay",
     "Failure",
     "IllegalTransition",
     "LeaseLost",
@@ -48,17 +57,20 @@ __all__ = [
     "finish_if_done",
     "has_claimable_chunk",
     "is_wanted",
+    "lease_count_after_advance",
     "pause_job",
     "plan_job",
     "postpone_chunk",
     "record_calls",
     "record_outcomes",
     "release_chunk",
+    "renew_lease",
     "request_import",
     "request_metadata",
     "request_retry",
     "request_stale_metadata",
     "resume_job",
     "ring",
+    "split_chunk",
     "sweep",
 ]

@@ -20,6 +20,11 @@ from soundcharts.errors import SoundchartsError
 
 logger = logging.getLogger(__name__)
 
+# Leases that ended without a word: after two, the chunk is worked on with care; after three, its next
+# track is taken to kill workers.
+SUSPICIOUS_LEASES = 2
+MAX_LEASES = 3
+
 # Chunks looked at before giving up: others may claim the first few at the same moment.
 CANDIDATES = 10
 
@@ -36,6 +41,17 @@ class Failure:
     code: str
     message: str
     track_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Seconds until something is tried again, and whether trying it counts as one of its attempts.
+
+    Waiting that the server asked for does not.
+    """
+
+    seconds: float
+    is_attempt: bool
 
 
 @dataclass(slots=True)
@@ -112,12 +128,21 @@ def advance_chunk(chunk: FetchChunk, *, count: int, size: int | None = None) -> 
         size=new_size,
         lease_owner="" if is_done else chunk.lease_owner,
         lease_expires_at=None if is_done else Now() + timedelta(seconds=settings.CHUNK_LEASE_SECONDS),
-        lease_count=0,
+        lease_count=lease_count_after_advance(chunk),
         error_count=0,
         finished_at=Now() if is_done else None,
     )
     if not moved:
         raise LeaseLost(f"{chunk} is no longer leased to {chunk.lease_owner}")
+
+
+def lease_count_after_advance(chunk: FetchChunk) -> int:
+    """Return the leases that still count against a chunk once it has moved.
+
+    Under suspicion they stay: what moves then is what stands before the culprit.
+    """
+    is_suspicious = SUSPICIOUS_LEASES <= chunk.lease_count <= MAX_LEASES
+    return chunk.lease_count if is_suspicious else 0
 
 
 def record_outcomes(
@@ -169,20 +194,42 @@ def release_chunk(chunk: FetchChunk) -> None:
     )
 
 
-def postpone_chunk(chunk: FetchChunk, *, seconds: float, error: SoundchartsError, is_attempt: bool) -> None:
-    """Give a leased chunk back, not to be claimed for `seconds`, and say why on its job.
+def renew_lease(chunk: FetchChunk) -> None:
+    """Keep a chunk while its answers are waited for. Raises LeaseLost when it has another owner."""
+    renewed = FetchChunk.objects.filter(
+        pk=chunk.pk, lease_owner=chunk.lease_owner, position=chunk.position, finished_at=None
+    ).update(lease_expires_at=Now() + timedelta(seconds=settings.CHUNK_LEASE_SECONDS))
+    if not renewed:
+        raise LeaseLost(f"{chunk} is no longer leased to {chunk.lease_owner}")
 
-    `is_attempt` counts this towards the batch's attempts; waiting that the server asked for does not.
+
+def split_chunk(chunk: FetchChunk, track_ids: list[int], *, delay: Delay) -> None:
+    """Put tracks of a chunk off into a chunk of their own.
+
+    Part of the transaction that moves the chunk beyond them, after `advance_chunk`.
+    """
+    FetchChunk.objects.create(
+        job_id=chunk.job_id,
+        track_ids=track_ids,
+        size=len(track_ids),
+        error_count=1 if delay.is_attempt else 0,
+        not_before=Now() + timedelta(seconds=delay.seconds),
+    )
+
+
+def postpone_chunk(chunk: FetchChunk, *, delay: Delay, error: SoundchartsError) -> None:
+    """Give a leased chunk back, not to be claimed before the delay is over, and say why on its job.
+
     A lost lease is left alone.
     """
     FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner, finished_at=None).update(
         lease_owner="",
         lease_expires_at=None,
         lease_count=0,
-        error_count=F("error_count") + (1 if is_attempt else 0),
-        not_before=Now() + timedelta(seconds=seconds),
+        error_count=F("error_count") + (1 if delay.is_attempt else 0),
+        not_before=Now() + timedelta(seconds=delay.seconds),
     )
     MetadataFetchTask.objects.filter(pk=chunk.job_id, status__in=(Status.PENDING, Status.RUNNING)).update(
         error_code=error.code,
-        error_message=f"{error} Part of this task waits {seconds:,.0f} s and is then tried again.",
+        error_message=f"{error} Part of this task waits {delay.seconds:,.0f} s and is then tried again.",
     )

@@ -10,8 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
-from catalog import fetching, jobs
-from catalog.fetching import work_on_job
+from catalog import jobs
+from catalog.fetching import imports, saving, work_on_job
 from catalog.jobs.leases import Counts
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.tests.outcomes import assert_one_outcome_each, finish_here, keys_of, songs_by_times_asked
@@ -91,13 +91,13 @@ def test_two_workers_finishing_the_last_two_chunks_at_once_end_the_job_once(
 ):
     caplog.set_level(logging.INFO, "catalog")
     job, tracks = bulk_job(simulator, settings, tracks=2, chunk=1)
-    meet, save = threading.Barrier(2), fetching._commit_tracks
+    meet, save = threading.Barrier(2), saving._commit
 
     def save_together(*args, **kwargs):
         meet.wait(30)
         return save(*args, **kwargs)
 
-    monkeypatch.setattr(fetching, "_commit_tracks", save_together)
+    monkeypatch.setattr(saving, "_commit", save_together)
     all_at_once(lambda: work_on_job(job.pk), times=2)
     assert_one_outcome_each(job, tracks)
     assert caplog.text.count(f"job {job.pk}: completed") == 1
@@ -203,7 +203,7 @@ def test_cancelling_an_import_does_not_deadlock_with_a_page_that_is_being_saved(
 ):
     job = jobs.request_import(limit=250).job
     chunk = jobs.claim_chunk(job.pk, owner="worker")
-    fetching._run_page(job, chunk, get_service())
+    imports.import_page(job, chunk, get_service())
     record, clicks = jobs.record_outcomes, []
 
     def click_in_between(*args, **kwargs):
@@ -212,8 +212,8 @@ def test_cancelling_an_import_does_not_deadlock_with_a_page_that_is_being_saved(
         record(*args, **kwargs)
 
     monkeypatch.setattr(jobs, "record_outcomes", click_in_between)
-    monkeypatch.setattr(fetching, "COMMIT_TRIES", 1)
-    fetching._run_page(job, chunk, get_service())
+    monkeypatch.setattr(saving, "COMMIT_TRIES", 1)
+    imports.import_page(job, chunk, get_service())
     clicks[0].result()
     job.refresh_from_db()
     follow_up = job.follow_ups.get()
@@ -222,7 +222,7 @@ def test_cancelling_an_import_does_not_deadlock_with_a_page_that_is_being_saved(
 
 
 def test_two_imports_of_the_same_songs_in_another_order_add_each_once(broker, monkeypatch):
-    monkeypatch.setattr(fetching, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(saving, "time", SimpleNamespace(sleep=lambda seconds: None))
     uuids = [UUID(int=number) for number in range(1, 4)]
     job = jobs.request_import(limit=3).job
     chunk = jobs.claim_chunk(job.pk, owner="worker")
@@ -232,8 +232,8 @@ def test_two_imports_of_the_same_songs_in_another_order_add_each_once(broker, mo
     with transaction.atomic():
         Track.objects.create(uuid=uuids[0])
         other = Meanwhile(
-            lambda: fetching._with_database_back(
-                lambda: fetching._commit_page(job, chunk, page, calls=1), chunk, calls=1
+            lambda: saving.with_database_back(
+                lambda: imports.commit_page(job, chunk, page, calls=1), chunk, calls=1
             )
         )
         other.wait_until_blocked()

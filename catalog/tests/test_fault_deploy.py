@@ -18,6 +18,12 @@ from catalog.tests.workers import wait_until, workers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+
+@pytest.fixture(autouse=True)
+def one_call_at_a_time(settings):
+    settings.FETCH_AHEAD = 1
+
+
 GRACE_SECONDS = 10
 
 

@@ -21,6 +21,11 @@ from catalog.tests.workers import wait_until, workers
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def one_call_at_a_time(settings):
+    settings.FETCH_AHEAD = 1
+
+
 def test_a_thawed_workers_write_is_refused_and_it_works_on(simulator, broker, settings, tmp_path):
     settings.CHUNK_LEASE_SECONDS = 1
     tracks = add_tracks(simulator, 20)

@@ -26,6 +26,11 @@ from catalog.tests.workers import die_before, wait_until, workers
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def one_call_at_a_time(settings):
+    settings.FETCH_AHEAD = 1
+
+
 def expire_leases() -> None:
     """Let the time of the leases be over, where how long they take is not what is tested."""
     FetchChunk.objects.exclude(lease_owner="").update(lease_expires_at=Now() - timedelta(seconds=1))
@@ -79,10 +84,10 @@ def test_a_process_killed_before_its_commit_saves_nothing_and_is_replaced(
 @pytest.mark.parametrize(
     ("step", "asked"),
     [
-        pytest.param("catalog.fetching.run_chunk", {1: 30}, id="chunk claimed"),
-        pytest.param("catalog.fetching._save", {1: 20, 2: 10}, id="answer received"),
+        pytest.param("catalog.fetching.chunks.run_chunk", {1: 30}, id="chunk claimed"),
+        pytest.param("catalog.fetching.chunks.save_results", {1: 20, 2: 10}, id="answer received"),
         pytest.param("catalog.jobs.leases.finish_if_done", {1: 20, 2: 10}, id="all written, not committed"),
-        pytest.param("catalog.fetching._has_moved", {1: 30}, id="committed"),
+        pytest.param("catalog.fetching.saving.move_on", {1: 30}, id="committed"),
     ],
 )
 def test_a_worker_killed_at_any_step_of_a_batch_costs_at_most_its_call(
@@ -105,7 +110,7 @@ def test_a_worker_killed_at_any_step_of_a_batch_costs_at_most_its_call(
     [
         pytest.param("catalog.jobs.planning.add_chunks", id="step not committed"),
         pytest.param("catalog.jobs.planning.ring", id="step committed"),
-        pytest.param("catalog.fetching.run_chunk", id="first chunk claimed"),
+        pytest.param("catalog.fetching.chunks.run_chunk", id="first chunk claimed"),
     ],
 )
 def test_a_worker_killed_while_planning_plans_nothing_twice(simulator, broker, settings, step):
@@ -124,9 +129,9 @@ def test_a_worker_killed_while_planning_plans_nothing_twice(simulator, broker, s
 @pytest.mark.parametrize(
     ("step", "calls"),
     [
-        pytest.param("catalog.fetching._commit_page", 3, id="list received"),
+        pytest.param("catalog.fetching.imports.commit_page", 3, id="list received"),
         pytest.param("catalog.jobs.leases.finish_if_done", 3, id="page written, not committed"),
-        pytest.param("catalog.fetching._has_moved", 2, id="page committed"),
+        pytest.param("catalog.fetching.imports.move_on", 2, id="page committed"),
     ],
 )
 def test_an_import_killed_at_any_step_adds_every_song_once(simulator, broker, step, calls):

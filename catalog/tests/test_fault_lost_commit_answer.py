@@ -6,12 +6,18 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError, connection
 
-from catalog import fetching, jobs
+from catalog import jobs
+from catalog.fetching import saving
 from catalog.models import MetadataFetchTask
 from catalog.tests.outcomes import assert_one_outcome_each, finish_here, keys_of, songs_by_times_asked
 from catalog.tests.tracks import add_tracks
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def one_call_at_a_time(settings):
+    settings.FETCH_AHEAD = 1
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def lose_answer_to_commit(monkeypatch):
         monkeypatch.setattr(jobs, "record_outcomes", count_batch)
         monkeypatch.setattr(connection, "_commit", lose_answer)
         monkeypatch.setattr(
-            fetching, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None)
+            saving, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None)
         )
 
     return lose

@@ -11,6 +11,11 @@ from catalog.tests.workers import wait_until, workers
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def one_call_at_a_time(settings):
+    settings.FETCH_AHEAD = 1
+
+
 def test_of_five_messages_for_one_chunk_four_make_no_call(simulator, broker, tmp_path):
     tracks = add_tracks(simulator, 30)
     job = jobs.request_metadata(keys_of(tracks), is_rung=False).job

@@ -6,10 +6,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from catalog import fetching, jobs
-from catalog.fetching import estimate_calls, fetch_track_now, work_on_job
+from catalog import jobs
+from catalog.fetching import estimate_calls, fetch_track_now, saving, work_on_job
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.tests.tracks import add_tracks
+from soundcharts.service import get_service
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -147,7 +148,7 @@ def test_an_edit_by_hand_survives_a_bulk_fetch(simulator, broker):
 def test_an_edit_made_while_the_answer_travels_is_kept(simulator, broker, monkeypatch):
     (track,) = add_tracks(simulator, 1)
     job = bulk([track])
-    service = fetching.get_service()
+    service = get_service()
     get_songs = type(service).get_songs
 
     def edit_meanwhile(self, uuids):
@@ -164,7 +165,7 @@ def test_an_edit_made_while_the_answer_travels_is_kept(simulator, broker, monkey
 def test_no_network_call_happens_inside_a_transaction(simulator, broker, monkeypatch):
     tracks = add_tracks(simulator, 12)
     inside = []
-    service = fetching.get_service()
+    service = get_service()
     get_songs = type(service).get_songs
 
     def note_transaction(self, uuids):
@@ -176,10 +177,13 @@ def test_no_network_call_happens_inside_a_transaction(simulator, broker, monkeyp
     assert inside == [False, False]
 
 
-def test_pause_takes_effect_within_one_batch_and_resume_goes_on_after_it(simulator, broker, monkeypatch):
+def test_pause_takes_effect_within_one_batch_and_resume_goes_on_after_it(
+    simulator, broker, monkeypatch, settings
+):
+    settings.FETCH_AHEAD = 1
     tracks = add_tracks(simulator, 40)
     job = bulk(tracks)
-    service = fetching.get_service()
+    service = get_service()
     get_songs = type(service).get_songs
 
     def pause_during_second(self, uuids):
@@ -198,10 +202,11 @@ def test_pause_takes_effect_within_one_batch_and_resume_goes_on_after_it(simulat
     assert simulator.state.answered_more_than_once() == {}
 
 
-def test_cancel_during_a_batch_saves_what_was_paid_for(simulator, broker, monkeypatch):
+def test_cancel_during_a_batch_saves_what_was_paid_for(simulator, broker, monkeypatch, settings):
+    settings.FETCH_AHEAD = 1
     tracks = add_tracks(simulator, 40)
     job = bulk(tracks)
-    service = fetching.get_service()
+    service = get_service()
     get_songs = type(service).get_songs
 
     def cancel_meanwhile(self, uuids):
@@ -218,7 +223,7 @@ def test_cancel_during_a_batch_saves_what_was_paid_for(simulator, broker, monkey
 def test_the_last_batch_of_a_paused_job_completes_it(simulator, broker, monkeypatch):
     tracks = add_tracks(simulator, 5)
     job = bulk(tracks)
-    service = fetching.get_service()
+    service = get_service()
     get_songs = type(service).get_songs
 
     def pause_meanwhile(self, uuids):
@@ -239,7 +244,8 @@ def test_a_worker_gives_its_chunk_back_when_its_time_is_up(simulator, broker, se
     assert broker.llen("liner-notes") == 1
 
 
-def test_a_stopping_worker_finishes_its_batch_and_gives_the_chunk_back(simulator, broker):
+def test_a_stopping_worker_finishes_its_batch_and_gives_the_chunk_back(simulator, broker, settings):
+    settings.FETCH_AHEAD = 1
     job = bulk(add_tracks(simulator, 40))
     answers = iter([False, False, True, True, True])
     work_on_job(job.pk, is_stopping=lambda: next(answers))
@@ -251,7 +257,7 @@ def test_a_stopping_worker_finishes_its_batch_and_gives_the_chunk_back(simulator
 def test_after_three_silent_leases_the_track_that_kills_workers_is_given_up(simulator, broker):
     tracks = add_tracks(simulator, 12)
     job = bulk(tracks)
-    FetchChunk.objects.update(lease_count=fetching.MAX_LEASES)
+    FetchChunk.objects.update(lease_count=jobs.MAX_LEASES)
     run(job)
     assert (job.status, job.updated_tracks, job.failed_tracks) == ("completed", 11, 1)
     assert job.failures.get().code == "worker_lost"
@@ -260,15 +266,15 @@ def test_after_three_silent_leases_the_track_that_kills_workers_is_given_up(simu
 
 def test_on_the_third_lease_tracks_are_taken_one_by_one(simulator, broker):
     job = bulk(add_tracks(simulator, 5))
-    FetchChunk.objects.update(lease_count=fetching.MAX_LEASES - 1)
+    FetchChunk.objects.update(lease_count=jobs.MAX_LEASES - 1)
     run(job)
-    assert simulator.state.calls["song"] == 1
+    assert simulator.state.calls["song"] == 5
     assert (job.status, job.updated_tracks) == ("completed", 5)
 
 
 def test_an_answer_that_the_database_refuses_fails_only_its_own_track(simulator, broker, monkeypatch):
     tracks = add_tracks(simulator, 10)
-    apply_song = fetching.apply_song
+    apply_song = saving.apply_song
 
     def spoil(track, song, *, fetched_at):
         result = apply_song(track, song, fetched_at=fetched_at)
@@ -276,7 +282,7 @@ def test_an_answer_that_the_database_refuses_fails_only_its_own_track(simulator,
             track.duration = -(2**40)
         return result
 
-    monkeypatch.setattr(fetching, "apply_song", spoil)
+    monkeypatch.setattr(saving, "apply_song", spoil)
     job = run(bulk(tracks))
     assert (job.updated_tracks, job.failed_tracks, job.api_calls) == (9, 1, 1)
     assert job.failures.get().code == "not_saved"

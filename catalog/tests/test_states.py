@@ -61,7 +61,7 @@ def test_resume_tries_at_once_what_was_waiting(simulator, broker):
     (track,) = add_tracks(simulator, 1)
     job = jobs.request_metadata([track.pk]).job
     chunk = jobs.claim_chunk(job.pk, owner="me")
-    jobs.postpone_chunk(chunk, seconds=3600, error=UpstreamUnavailable(), is_attempt=True)
+    jobs.postpone_chunk(chunk, delay=jobs.Delay(3600, is_attempt=True), error=UpstreamUnavailable())
     job.refresh_from_db()
     jobs.pause_job(job)
     jobs.resume_job(job)

@@ -56,6 +56,7 @@ class Worker:
                 "SOUNDCHARTS_CALLS_PER_MINUTE": str(settings.SOUNDCHARTS_CALLS_PER_MINUTE),
                 "CHUNK_LEASE_SECONDS": str(settings.CHUNK_LEASE_SECONDS),
                 "CHUNK_SIZE": str(settings.CHUNK_SIZE),
+                "FETCH_AHEAD": str(settings.FETCH_AHEAD),
                 "BATCH_RETRY_DELAYS": ",".join(map(str, settings.BATCH_RETRY_DELAYS)),
             }
             | environment,

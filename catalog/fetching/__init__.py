@@ -1,0 +1,12 @@
+"""Fetching: working on a job's chunks, from the API to committed rows.
+
+chunks     what a worker does with a job: plan, claim, run, and what follows from an error
+ahead      batches of a chunk, several under way at once, handed out in order
+saving     one transaction: tracks, position, counters, failures
+imports    pages of an upstream list, which become tracks
+"""
+
+from catalog.fetching.chunks import estimate_calls, fetch_track_now, run_chunk, work_on_job
+from catalog.fetching.imports import LIST_PAGE
+
+__all__ = ["LIST_PAGE", "estimate_calls", "fetch_track_now", "run_chunk", "work_on_job"]

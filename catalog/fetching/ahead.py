@@ -1,0 +1,198 @@
+"""Batches of a chunk: several calls under way at once, their answers handed out strictly in order."""
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from time import monotonic
+from uuid import UUID
+
+from django.conf import settings
+
+from catalog.models import FetchChunk, MetadataFetchTask, Track
+from soundcharts.errors import SoundchartsError
+from soundcharts.payloads import Song
+from soundcharts.service import SoundchartsService
+
+# Tracks that are worth a transaction, and how long answers may wait in memory to become so many.
+SAVED_TOGETHER = 50
+LONGEST_WAIT_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A track's part in a batch.
+
+    `item` is the uuid of a track that is to be fetched, empty for one that is fresh or gone. `answer` is
+    a song or an error, None for one that is not to be fetched or has no answer yet.
+    """
+
+    track_id: int
+    item: str = ""
+    answer: Song | SoundchartsError | None = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        return bool(self.item) and self.answer is None
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came of one or several batches, in the chunk's order.
+
+    `calls` of the quota were spent. `error` is what left some of the tracks without an answer.
+    """
+
+    results: list[Result] = field(default_factory=list)
+    calls: int = 0
+    error: SoundchartsError | None = None
+
+    def add(self, other: "Answers") -> None:
+        """Put the answers of the next batch behind these; the first error is the one that is told."""
+        self.results += other.results
+        self.calls += other.calls
+        self.error = self.error or other.error
+
+
+def useful_depth(service: SoundchartsService) -> int:
+    """Return how many calls one process should keep under way.
+
+    One, until it is known whether the account has batch calls: that is asked once, not by many calls at
+    the same time. Else no more than may start within a second: others would only wait for their turn.
+    """
+    if not service.knows_batches:
+        return 1
+    return max(1, min(settings.FETCH_AHEAD, math.ceil(settings.SOUNDCHARTS_CALLS_PER_MINUTE / 60)))
+
+
+class BatchesAhead:
+    """Fetch the batches of a leased chunk ahead of the one that is being saved.
+
+    The threads only talk to Soundcharts; the database is the caller's.
+    """
+
+    def __init__(
+        self,
+        job: MetadataFetchTask,
+        chunk: FetchChunk,
+        service: SoundchartsService,
+        *,
+        batch_size: int,
+        depth: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """Begin at the chunk's position, and end with it or after `limit` tracks.
+
+        `depth` calls are kept under way; by default as many as are of use.
+        """
+        self._job = job
+        self._track_ids = chunk.track_ids if limit is None else chunk.track_ids[: chunk.position + limit]
+        self._service = service
+        self._batch_size = batch_size
+        self._depth = depth
+        self._cursor = chunk.position
+        self._open: list[Result] = []
+        self._under_way: deque[Future[Answers]] = deque()
+
+    def fill(self) -> bool:
+        """Start calls until as many are under way as should be; return whether any is."""
+        depth = useful_depth(self._service) if self._depth is None else self._depth
+        for batch in self._next_batches(depth - len(self._under_way)):
+            self._under_way.append(_threads().submit(_fetch, self._service, batch))
+        return bool(self._under_way)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls are under way."""
+        return bool(self._under_way)
+
+    def peek(self) -> list[Result]:
+        """Return the next batch without starting its call; nothing may be under way."""
+        return next(iter(self._next_batches(1)), [])
+
+    def take(self, *, keep_waiting: Callable[[], None]) -> Answers:
+        """Wait for the first batch, and return it with what can be saved together with it.
+
+        `keep_waiting` is called again and again before the lease could run out; what it raises ends the
+        wait. When a batch was left without an answer, all that is under way is waited for and returned:
+        what is paid for is to be saved, whatever becomes of the rest.
+        """
+        taken = self._wait_for_first(keep_waiting)
+        give_up_at = monotonic() + LONGEST_WAIT_SECONDS
+        while self._under_way and taken.error is None and len(taken.results) < SAVED_TOGETHER:
+            try:
+                answers = self._under_way[0].result(timeout=max(0.0, give_up_at - monotonic()))
+            except TimeoutError:
+                break
+            self._under_way.popleft()
+            taken.add(answers)
+        if taken.error is not None:
+            while self._under_way:
+                taken.add(self._wait_for_first(keep_waiting))
+        return taken
+
+    def _wait_for_first(self, keep_waiting: Callable[[], None]) -> Answers:
+        while True:
+            try:
+                answers = self._under_way[0].result(timeout=settings.CHUNK_LEASE_SECONDS / 3)
+            except TimeoutError:
+                keep_waiting()
+            else:
+                self._under_way.popleft()
+                return answers
+
+    def abandon(self) -> int:
+        """Start nothing more, wait for what is under way, and return the calls that this has spent."""
+        started = [future for future in self._under_way if not future.cancel()]
+        self._under_way.clear()
+        return sum(future.result().calls for future in started)
+
+    def _next_batches(self, count: int) -> list[list[Result]]:
+        """Return the next batches: full ones, but for the last, with the tracks to skip among them."""
+        batches: list[list[Result]] = []
+        while len(batches) < count and self._cursor < len(self._track_ids):
+            window = self._track_ids[self._cursor : self._cursor + (count - len(batches)) * self._batch_size]
+            known = {
+                pk: (uuid, fetched_at)
+                for pk, uuid, fetched_at in Track.objects.filter(pk__in=window).values_list(
+                    "pk", "uuid", "metadata_fetched_at"
+                )
+            }
+            for track_id in window:
+                uuid, fetched_at = known.get(track_id, (None, None))
+                is_wanted = uuid is not None and (fetched_at is None or fetched_at < self._job.fresh_after)
+                self._open.append(Result(track_id, str(uuid) if is_wanted else ""))
+                if sum(1 for result in self._open if result.item) == self._batch_size:
+                    batches.append(self._open)
+                    self._open = []
+            self._cursor += len(window)
+        if self._open and self._cursor >= len(self._track_ids) and len(batches) < count:
+            batches.append(self._open)
+            self._open = []
+        return batches
+
+
+def _fetch(service: SoundchartsService, batch: list[Result]) -> Answers:
+    wanted = {UUID(result.item): result for result in batch if result.item}
+    if not wanted:
+        return Answers(batch)
+    with service.count_calls() as meter:
+        answer = service.get_songs(list(wanted))
+    found = {
+        result.item: answer.songs.get(uuid) or answer.errors.get(uuid) for uuid, result in wanted.items()
+    }
+    results = [replace(result, answer=found.get(result.item)) for result in batch]
+    return Answers(results, meter.spent, answer.interrupted_by)
+
+
+def _threads() -> ThreadPoolExecutor:
+    # A pool does not survive the fork that makes a worker process.
+    return _threads_of(os.getpid(), settings.FETCH_AHEAD)
+
+
+@lru_cache(maxsize=1)
+def _threads_of(process_id: int, count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="fetch")
