@@ -272,6 +272,8 @@ SOUNDCHARTS_AUTH_URL = _url(
 SOUNDCHARTS_BATCH_SIZE = _number("SOUNDCHARTS_BATCH_SIZE", 10, low=1, high=100)
 # The ceiling of the account, for all processes together.
 SOUNDCHARTS_CALLS_PER_MINUTE = _number("SOUNDCHARTS_CALLS_PER_MINUTE", 5000, low=2, high=100_000)
+# The last calls of the quota, which bulk work leaves to people.
+SOUNDCHARTS_QUOTA_RESERVE = _number("SOUNDCHARTS_QUOTA_RESERVE", 25, low=0, high=1_000_000)
 # Seconds until a call is given up, from connecting to the last byte.
 SOUNDCHARTS_TIMEOUT = _number("SOUNDCHARTS_TIMEOUT", 10, low=1, high=60)
 
@@ -292,7 +294,7 @@ if not (SOUNDCHARTS_APP_ID or SOUNDCHARTS_CLIENT_ID):
 # A track is stale when Soundcharts last answered for it longer ago than this.
 METADATA_REFRESH_DAYS = _number("METADATA_REFRESH_DAYS", 30, low=1, high=3650)
 # Tracks a chunk: what one worker claims at a time.
-CHUNK_SIZE = _number("CHUNK_SIZE", 200, low=1, high=1000)
+CHUNK_SIZE = _number("CHUNK_SIZE", 400, low=1, high=1000)
 # Calls that one worker process keeps under way at once.
 FETCH_AHEAD = _number("FETCH_AHEAD", 16, low=1, high=64)
 # Seconds a worker may be silent before its chunk is given to another. Longer than the slowest batch.

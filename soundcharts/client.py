@@ -122,7 +122,7 @@ class SoundchartsClient:
         self.limiter = limiter
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
-        self._interactive = interactive
+        self.is_interactive = interactive
         self._deadline = deadline
         self._patience = INTERACTIVE if interactive else BULK
         if max_retries is not None:
@@ -131,6 +131,11 @@ class SoundchartsClient:
             connect_timeout=connect_timeout, read_timeout=read_timeout or deadline, max_bytes=max_bytes
         )
         self._authorization = authorize(credentials, transport=self._transport)
+
+    @property
+    def account(self) -> str:
+        """The fingerprint of the credentials, which holds none of their secrets."""
+        return self._credentials.fingerprint
 
     def get(
         self, path: str, *, params: Mapping[str, Any] | None = None, is_free: bool = False
@@ -206,7 +211,7 @@ class SoundchartsClient:
     def _wait_for_turn(self, request: _Request, give_up_at: float) -> None:
         max_wait = min(self._patience.max_wait, give_up_at - time.monotonic())
         try:
-            self.limiter.acquire(interactive=self._interactive, max_wait=max(0.0, max_wait))
+            self.limiter.acquire(interactive=self.is_interactive, max_wait=max(0.0, max_wait))
         except RateLimited as error:
             error.path = request.shown_path
             raise

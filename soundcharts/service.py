@@ -91,6 +91,16 @@ class SoundchartsService:
         return self._fetcher.knows_batches
 
     @property
+    def is_interactive(self) -> bool:
+        """Return whether somebody waits for these calls: then they overtake, and may use the reserve."""
+        return self._client.is_interactive
+
+    @property
+    def account(self) -> str:
+        """Return what tells this account from others: a hash, none of its secrets."""
+        return self._client.account
+
+    @property
     def quota_remaining(self) -> int | None:
         """Return the calls left in the plan as of the last answer, None before the first."""
         return self._client.quota_remaining

@@ -11,9 +11,10 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from catalog.fetching import LIST_PAGE, estimate_calls
+from catalog.fetching import LIST_PAGE
 from catalog.jobs.requests import LARGEST_SELECTION, LAST_OFFSET
 from catalog.models import METADATA_FIELDS, Track
+from catalog.quota import estimate_calls, price_of
 
 
 def plural(count: int, noun: str) -> str:
@@ -98,7 +99,7 @@ class FetchAllForm(BaseDialogForm):
             "is_selection": chosen is not None,
             "tracks": plural(count, "track"),
             "count": count,
-            "calls": plural(estimate_calls(count), "API call"),
+            "price": price_of(estimate_calls(count)).sentence,
             "is_whole_list": self.is_whole_list,
             "waiting": 0 if chosen is not None else Track.objects.stale().count() - count,
         }

@@ -19,11 +19,11 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from catalog import jobs
-from catalog.admin.forms import plural
 from catalog.admin.tracks import job_address, tell
-from catalog.fetching import LIST_PAGE, estimate_calls
+from catalog.fetching import LIST_PAGE
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import FetchFailure, MetadataFetchTask
+from catalog.quota import estimate_calls, price_of
 
 Status = MetadataFetchTask.Status
 SHOWN_FAILURES = 50
@@ -165,6 +165,7 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
         retry_calls = (
             _count_calls(job, job.request["limit"]) if is_import_again else estimate_calls(failed_tracks)
         )
+        can_retry = not job.is_active and (failed_tracks > 0 or is_import_again)
         return {
             "job": job,
             "status_colour": STATUS_COLOURS[Status(job.status)],
@@ -173,10 +174,10 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
             "can_pause": Status.PAUSED in TRANSITIONS[job.status],
             "can_resume": job.status == Status.PAUSED,
             "can_cancel": Status.CANCELLED in TRANSITIONS[job.status],
-            "can_retry": not job.is_active and (failed_tracks > 0 or is_import_again),
+            "can_retry": can_retry,
             "is_import_again": is_import_again,
-            "retry_calls": plural(retry_calls, "API call"),
-            "remaining_calls": plural(_count_calls(job, remaining), "API call"),
+            "retry_price": price_of(retry_calls).sentence if can_retry else "",
+            "remaining_price": price_of(_count_calls(job, remaining)).sentence if job.is_active else "",
             "failure_counts": list(
                 failures.values("code").annotate(count=Count("pk")).order_by("-count")[:20]
             )

@@ -19,9 +19,10 @@ from unfold.decorators import action, display
 
 from catalog import jobs
 from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackForm, plural
-from catalog.fetching import estimate_calls, fetch_track_now
+from catalog.fetching import fetch_track_now
 from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from catalog.quota import estimate_calls, price_of
 
 logger = logging.getLogger(__name__)
 
@@ -345,8 +346,8 @@ class TrackAdmin(ModelAdmin):
                     "stale_count": stale_count,
                     "fresh_count": len(ids) - stale_count,
                     "tracks": plural(len(ids), "track"),
-                    "calls": plural(estimate_calls(len(ids)), "API call"),
-                    "stale_calls": plural(estimate_calls(stale_count), "API call"),
+                    "price": price_of(estimate_calls(len(ids))).sentence,
+                    "stale_price": price_of(estimate_calls(stale_count)).sentence,
                 },
             )
         requested = jobs.request_metadata(ids, requested_by=request.user, only_stale=choice == "stale")

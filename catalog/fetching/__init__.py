@@ -6,7 +6,7 @@ saving     one transaction: tracks, position, counters, failures
 imports    pages of an upstream list, which become tracks
 """
 
-from catalog.fetching.chunks import estimate_calls, fetch_track_now, run_chunk, work_on_job
+from catalog.fetching.chunks import fetch_track_now, run_chunk, work_on_job
 from catalog.fetching.imports import LIST_PAGE
 
-__all__ = ["LIST_PAGE", "estimate_calls", "fetch_track_now", "run_chunk", "work_on_job"]
+__all__ = ["LIST_PAGE", "fetch_track_now", "run_chunk", "work_on_job"]

@@ -12,14 +12,18 @@ from uuid import UUID
 
 from django.conf import settings
 
+from catalog import quota
 from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.quota import QuotaReserved
 from soundcharts.errors import SoundchartsError
 from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
 
 # Tracks that are worth a transaction, and how long answers may wait in memory to become so many.
-SAVED_TOGETHER = 50
+SAVED_TOGETHER = 100
 LONGEST_WAIT_SECONDS = 0.25
+# Batches under way or waiting for a thread, in multiples of the threads.
+QUEUED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +87,42 @@ class BatchesAhead:
         batch_size: int,
         depth: int | None = None,
         limit: int | None = None,
+        workers: int = 1,
     ) -> None:
         """Begin at the chunk's position, and end with it or after `limit` tracks.
 
-        `depth` calls are kept under way; by default as many as are of use.
+        `depth` calls are kept under way; by default as many as are of use. `workers` spend the same quota.
         """
         self._job = job
         self._track_ids = chunk.track_ids if limit is None else chunk.track_ids[: chunk.position + limit]
         self._service = service
         self._batch_size = batch_size
         self._depth = depth
+        self._workers = max(1, workers)
         self._cursor = chunk.position
         self._open: list[Result] = []
         self._under_way: deque[Future[Answers]] = deque()
 
-    def fill(self) -> bool:
-        """Start calls until as many are under way as should be; return whether any is."""
+    def fill(self) -> None:
+        """Queue batches so that no thread is idle while answers are saved."""
         depth = useful_depth(self._service) if self._depth is None else self._depth
-        for batch in self._next_batches(depth - len(self._under_way)):
-            self._under_way.append(_threads().submit(_fetch, self._service, batch))
-        return bool(self._under_way)
+        if not quota.leaves_reserve(self._service, calls=2 * QUEUED * depth * self._workers):
+            # Near the reserve one call at a time, so that what others spend meanwhile is a few calls at most.
+            depth = 1
+        # Behind the calls that all threads make there are always some to begin when one of them ends.
+        wanted = QUEUED * depth if depth == settings.FETCH_AHEAD > 1 else depth
+        for batch in self._next_batches(wanted - len(self._under_way)):
+            self._under_way.append(_threads().submit(_fetch, self._service, batch, self._margin))
+
+    @property
+    def _margin(self) -> int:
+        # A call of one's own, and what each other worker may have spent since the last answer told.
+        return 1 + 2 * (self._workers - 1)
+
+    def start_nothing_more(self) -> None:
+        """Take back the batches whose calls have not begun; they are the last ones."""
+        while self._under_way and self._under_way[-1].cancel():
+            self._under_way.pop()
 
     @property
     def is_busy(self) -> bool:
@@ -130,6 +150,7 @@ class BatchesAhead:
             self._under_way.popleft()
             taken.add(answers)
         if taken.error is not None:
+            self.start_nothing_more()
             while self._under_way:
                 taken.add(self._wait_for_first(keep_waiting))
         return taken
@@ -146,9 +167,10 @@ class BatchesAhead:
 
     def abandon(self) -> int:
         """Start nothing more, wait for what is under way, and return the calls that this has spent."""
-        started = [future for future in self._under_way if not future.cancel()]
+        self.start_nothing_more()
+        spent = sum(future.result().calls for future in self._under_way)
         self._under_way.clear()
-        return sum(future.result().calls for future in started)
+        return spent
 
     def _next_batches(self, count: int) -> list[list[Result]]:
         """Return the next batches: full ones, but for the last, with the tracks to skip among them."""
@@ -175,10 +197,12 @@ class BatchesAhead:
         return batches
 
 
-def _fetch(service: SoundchartsService, batch: list[Result]) -> Answers:
+def _fetch(service: SoundchartsService, batch: list[Result], margin: int) -> Answers:
     wanted = {UUID(result.item): result for result in batch if result.item}
     if not wanted:
         return Answers(batch)
+    if not service.is_interactive and not quota.leaves_reserve(service, calls=margin):
+        return Answers(batch, error=QuotaReserved())
     with service.count_calls() as meter:
         answer = service.get_songs(list(wanted))
     found = {

@@ -1,7 +1,6 @@
 """What a worker does with a job: plan it, claim its chunks, run them, and what follows from an error."""
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +8,7 @@ from uuid import uuid4
 
 from django.conf import settings
 
-from catalog import doorbell, jobs
+from catalog import doorbell, jobs, quota
 from catalog.fetching.ahead import Answers, BatchesAhead
 from catalog.fetching.imports import import_page, why_import_failed
 from catalog.fetching.saving import save_results
@@ -26,11 +25,6 @@ class WorkerKilled(SoundchartsError):
 
     code = "worker_lost"
     default_message = "Every worker that tried this track died. Look into the workers' logs before retrying."
-
-
-def estimate_calls(track_count: int) -> int:
-    """Return how many calls of the quota fetching so many tracks will spend."""
-    return math.ceil(track_count / get_service().effective_batch_size)
 
 
 def work_on_job(
@@ -93,6 +87,8 @@ def run_chunk(
         logger.warning("job %s: %s; nothing of the last batch was saved", job.pk, error)
         # It is still ours where only the answer to our own COMMIT was lost.
         jobs.release_chunk(chunk)
+    finally:
+        quota.note_quota(service, is_last=True)
     return reports
 
 
@@ -120,23 +116,38 @@ def _run_tracks(
     if chunk.lease_count == jobs.MAX_LEASES:
         # Somewhere in the next batch workers die: one by one, the culprit is found, the others are saved.
         suspects = BatchesAhead(job, chunk, service, batch_size=1, depth=1, limit=service.batch_size)
-        _run_ahead(suspects, job, chunk, should_stop, reports)
+        _run_ahead(suspects, job, chunk, service, should_stop, reports)
         chunk.lease_count = 0
     depth = 1 if chunk.lease_count >= jobs.SUSPICIOUS_LEASES else None
-    ahead = BatchesAhead(job, chunk, service, batch_size=service.effective_batch_size, depth=depth)
-    _run_ahead(ahead, job, chunk, should_stop, reports)
+    ahead = BatchesAhead(
+        job,
+        chunk,
+        service,
+        batch_size=service.effective_batch_size,
+        depth=depth,
+        workers=jobs.count_living_leases(),
+    )
+    _run_ahead(ahead, job, chunk, service, should_stop, reports)
 
 
 def _run_ahead(
     ahead: BatchesAhead,
     job: MetadataFetchTask,
     chunk: FetchChunk,
+    service: SoundchartsService,
     should_stop: Callable[[], bool],
     reports: list[TrackReport],
 ) -> None:
     try:
-        while (not should_stop() and ahead.fill()) or ahead.is_busy:
+        while True:
+            if should_stop():
+                ahead.start_nothing_more()
+            else:
+                ahead.fill()
+            if not ahead.is_busy:
+                break
             _save(ahead.take(keep_waiting=lambda: jobs.renew_lease(chunk)), chunk, reports)
+            quota.note_quota(service)
     finally:
         jobs.record_calls(job.pk, ahead.abandon())
 

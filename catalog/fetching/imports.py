@@ -55,7 +55,7 @@ def commit_page(job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSummar
     listed = len(page.items) + len(page.warnings)
     size = chunk.size if page.has_next and listed else chunk.position + listed
     with transaction.atomic():
-        jobs.advance_chunk(chunk, count=listed, size=size)
+        is_done = jobs.advance_chunk(chunk, count=listed, size=size)
         uuids = {song.uuid for song in page.items}
         here_before = set(Track.objects.filter(uuid__in=uuids).values_list("uuid", flat=True))
         added = {song.uuid: new_track(song) for song in page.items if song.uuid not in here_before}
@@ -70,7 +70,7 @@ def commit_page(job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSummar
             for number, warning in enumerate(page.warnings, start=1)
         ]
         counts = jobs.Counts(updated=len(added), unchanged=len(page.items) - len(added), failed=len(failures))
-        jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, size=size)
+        jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, is_done=is_done, size=size)
     move_on(chunk, count=listed, size=size)
     logger.info(
         "job %s: %s songs listed: %s added, %s already here", job.pk, listed, counts.updated, counts.unchanged

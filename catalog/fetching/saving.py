@@ -105,7 +105,7 @@ def _commit(
     changed: list[Track] = []
     unchanged: list[int] = []
     with transaction.atomic():
-        jobs.advance_chunk(chunk, count=len(results))
+        is_done = jobs.advance_chunk(chunk, count=len(results))
         # In key order, so that two jobs with the same tracks never wait for each other in a ring.
         locked = (
             Track.objects.select_for_update()
@@ -143,7 +143,7 @@ def _commit(
         put_off = [result.track_id for result in results if result.is_unanswered]
         if put_off and delay is not None:
             jobs.split_chunk(chunk, put_off, delay=delay)
-        jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls)
+        jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, is_done=is_done)
     move_on(chunk, count=len(results))
     logger.info(
         "job %s: chunk %s at %s of %s: %s updated, %s unchanged, %s skipped, %s failed, %s put off, %s calls",

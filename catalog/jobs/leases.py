@@ -77,6 +77,11 @@ def has_claimable_chunk(job_id: int) -> bool:
     return FetchChunk.objects.filter(_is_free(), job_id=job_id).exists()
 
 
+def count_living_leases() -> int:
+    """Return how many chunks, of all jobs, somebody is working on now."""
+    return FetchChunk.objects.filter(finished_at=None, lease_expires_at__gte=Now()).count()
+
+
 def claim_chunk(job_id: int, *, owner: str, celery_task_id: str = "") -> FetchChunk | None:
     """Lease the first free chunk of a job to `owner`, or return None when there is none.
 
@@ -111,8 +116,8 @@ def is_wanted(chunk: FetchChunk) -> bool:
     ).exists()
 
 
-def advance_chunk(chunk: FetchChunk, *, count: int, size: int | None = None) -> None:
-    """Move a leased chunk on by `count` items and renew its lease; finish it at its end.
+def advance_chunk(chunk: FetchChunk, *, count: int, size: int | None = None) -> bool:
+    """Move a leased chunk on by `count` items and renew its lease; return whether that finished it.
 
     The first statement of the transaction that saves the batch. `size` replaces the chunk's size where
     an import has learnt how long the list really is. Raises LeaseLost when the chunk has another owner
@@ -134,6 +139,7 @@ def advance_chunk(chunk: FetchChunk, *, count: int, size: int | None = None) -> 
     )
     if not moved:
         raise LeaseLost(f"{chunk} is no longer leased to {chunk.lease_owner}")
+    return is_done
 
 
 def lease_count_after_advance(chunk: FetchChunk) -> int:
@@ -151,9 +157,12 @@ def record_outcomes(
     counts: Counts,
     failures: Iterable[Failure] = (),
     calls: int,
+    is_done: bool = True,
     size: int | None = None,
 ) -> None:
     """Add a batch's outcomes to its job, the last statements of the batch's transaction.
+
+    `is_done` says that this batch finished its chunk, and so perhaps its job.
 
     The job's row comes last, so that its lock, which all workers of the job share, is held shortest.
     """
@@ -178,7 +187,8 @@ def record_outcomes(
         api_calls=F("api_calls") + calls,
         total_tracks=F("total_tracks") + ((size - chunk.size) if size is not None else 0),
     )
-    finish_if_done(chunk.job_id)
+    if is_done:
+        finish_if_done(chunk.job_id)
 
 
 def record_calls(job_id: int, calls: int) -> None:

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from catalog import doorbell
@@ -129,17 +129,14 @@ def finish_if_done(job_id: int) -> bool:
     """
     unfinished = FetchChunk.objects.filter(job=OuterRef("pk"), finished_at=None)
     done = MetadataFetchTask.objects.filter(pk=job_id, planned_at__isnull=False).filter(~Exists(unfinished))
-    ending = {"completed_at": Now(), "started_at": Coalesce(F("started_at"), Now())}
-    if move(
-        done.filter(failed_tracks__gt=0, failed_tracks=F("total_tracks")),
-        Status.FAILED,
-        error_code="all_failed",
-        error_message=_why_all_failed(job_id),
-        **ending,
+    ending = {"completed_at": Now(), "started_at": Coalesce(F("started_at"), Now()), "error_code": ""}
+    some_worked = ~Q(failed_tracks=F("total_tracks")) | Q(failed_tracks=0)
+    if move(done.filter(some_worked), Status.COMPLETED, error_message="", **ending):
+        logger.info("job %s: completed", job_id)
+    elif move(
+        done, Status.FAILED, error_message=_why_all_failed(job_id), **ending | {"error_code": "all_failed"}
     ):
         logger.warning("job %s: failed, none of its tracks could be fetched", job_id)
-    elif move(done, Status.COMPLETED, error_code="", error_message="", **ending):
-        logger.info("job %s: completed", job_id)
     else:
         return False
     close_follow_up(MetadataFetchTask(pk=job_id))

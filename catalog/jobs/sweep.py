@@ -5,9 +5,16 @@ import logging
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
-from catalog import doorbell
+from catalog import doorbell, quota
 from catalog.jobs.leases import has_claimable_chunk
-from catalog.jobs.states import Status, close_follow_up, finish_if_done, ring
+from catalog.jobs.states import (
+    IllegalTransition,
+    Status,
+    close_follow_up,
+    finish_if_done,
+    resume_job,
+    ring,
+)
 from catalog.models import FetchChunk, MetadataFetchTask
 
 logger = logging.getLogger(__name__)
@@ -30,6 +37,8 @@ def sweep() -> int:
     for job in ended_imports:
         close_follow_up(job)
 
+    resume_what_waits_for_quota()
+
     waiting = doorbell.count_waiting()
     if waiting is None or waiting >= WAITING_IS_ENOUGH:
         logger.info("sweep: nobody rung for, %s messages wait", waiting)
@@ -50,3 +59,17 @@ def sweep() -> int:
             logger.info("sweep: job %s has no living worker, rung for it", job.pk)
             rung += 1
     return rung
+
+
+def resume_what_waits_for_quota() -> None:
+    """Resume the jobs that paused for want of calls, once there are calls again."""
+    paused = MetadataFetchTask.objects.filter(status=Status.PAUSED, error_code__in=quota.QUOTA_CODES)
+    if not paused.exists() or not quota.is_back():
+        return
+    for job in paused.order_by("pk"):
+        try:
+            resume_job(job)
+        except IllegalTransition:
+            logger.info("job %s: was resumed or cancelled by hand meanwhile", job.pk)
+        else:
+            logger.info("job %s: resumed, there are calls again", job.pk)

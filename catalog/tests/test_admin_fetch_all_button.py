@@ -58,7 +58,7 @@ def test_without_ticks_the_dialog_states_the_price_of_everything_stale(
     dialog = staff_client.get(address())
 
     assertContains(dialog, "<strong>12 tracks</strong>")
-    assertContains(dialog, "about <strong>2 API calls</strong>")
+    assertContains(dialog, "<strong>about 2 API calls")
     assert simulator.state.calls.total() == 0
 
 
@@ -67,7 +67,7 @@ def test_with_ticks_the_dialog_states_the_price_of_those(staff_client, tracks, b
     dialog = staff_client.get(address(tracks[0].pk, tracks[-1].pk))
 
     assertContains(dialog, "Fetches the <strong>2 tracks</strong> you ticked.")
-    assertContains(dialog, "about <strong>1 API call</strong>")
+    assertContains(dialog, "<strong>about 1 API call")
     assert simulator.state.calls.total() == 0
 
 
@@ -93,7 +93,7 @@ def test_the_price_rises_once_the_account_is_known_to_have_no_batch_calls(
 
     dialog = staff_client.get(address())
 
-    assertContains(dialog, "about <strong>10 API calls</strong>")
+    assertContains(dialog, "<strong>about 10 API calls")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -220,4 +220,4 @@ def test_without_the_broker_the_job_is_saved_and_says_what_it_waits_for(staff_cl
 
 @pytest.mark.django_db(transaction=True)
 def test_without_the_broker_the_dialog_still_states_the_price(staff_client, tracks, no_broker):
-    assertContains(staff_client.get(address()), "about <strong>2 API calls</strong>")
+    assertContains(staff_client.get(address()), "<strong>about 2 API calls")

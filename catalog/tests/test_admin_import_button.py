@@ -186,4 +186,4 @@ def test_a_plan_without_top_songs_is_told_to_give_an_artist(staff_client, broker
 def test_the_jobs_page_tells_what_an_import_still_costs_in_lists(staff_client, broker, simulator):
     page = click(staff_client, limit="300", follow=True)
 
-    assertContains(page, "0 API calls spent, about 3 API calls to go")
+    assertContains(page, "0 API calls spent, to go: about 3 API calls")

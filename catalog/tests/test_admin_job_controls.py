@@ -237,7 +237,7 @@ def test_the_page_states_what_resuming_will_spend(staff_client, make_track, brok
     job = jobs.request_metadata([make_track(number).pk for number in range(11)]).job
     jobs.pause_job(job)
 
-    assertContains(staff_client.get(page_of(job)), "0 API calls spent, about 2 API calls to go")
+    assertContains(staff_client.get(page_of(job)), "0 API calls spent, to go: about 2 API calls")
 
 
 # --- states

@@ -59,10 +59,10 @@ def test_no_minute_holds_more_calls_than_allowed(
 
 
 @pytest.mark.parametrize("calls_per_minute", [100, 1000, 5000])
-def test_bulk_work_gets_nine_tenths_of_the_limit(calls_per_minute: int, clock: Clock) -> None:
+def test_bulk_work_gets_nearly_the_whole_limit(calls_per_minute: int, clock: Clock) -> None:
     starts = start_all_day(LocalPacer(Paces.of(calls_per_minute)), clock, seconds=600, interactive=False)
 
-    assert len(starts) / 10 > 0.9 * calls_per_minute
+    assert len(starts) / 10 > (0.97 if calls_per_minute >= 1000 else 0.9) * calls_per_minute
 
 
 def test_people_alone_get_nine_tenths_of_the_limit_too(clock: Clock) -> None:

@@ -7,9 +7,10 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from catalog import jobs
-from catalog.fetching import estimate_calls, fetch_track_now
+from catalog.fetching import fetch_track_now
 from catalog.following import NoWorker, check_workers, follow
 from catalog.models import MetadataFetchTask, Track
+from catalog.quota import estimate_calls, price_of
 
 
 def _uuid(text: str) -> UUID:
@@ -65,7 +66,7 @@ class Command(BaseCommand):
         if track is None:
             raise CommandError(f"No track has the UUID {uuid}. Import it, or add it in the admin, first.")
         if is_dry_run:
-            self.stdout.write(f"Would fetch 1 track ({track}), spending 1 API call. Nothing was changed.")
+            self.stdout.write(f"Would fetch 1 track ({track}), {price_of(1).sentence}. Nothing was changed.")
             return
         job, report = fetch_track_now(track)
         for change in report.changes:
@@ -86,7 +87,7 @@ class Command(BaseCommand):
         due = Track.objects.awaited()
         due = due.never_fetched() if bulk else due.stale()
         count = due.count() if limit is None else min(due.count(), limit)
-        price = f"{count:,} tracks, about {estimate_calls(count):,} API calls"
+        price = f"{count:,} tracks, {price_of(estimate_calls(count)).sentence}"
         if dry_run:
             self.stdout.write(f"Would fetch {price}. Nothing was changed.")
             return

@@ -1,0 +1,172 @@
+"""The quota: remembered, stated before it is spent, kept for people, and waited for."""
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django.asserts import assertContains
+
+from catalog import jobs, quota
+from catalog.fetching import fetch_track_now, work_on_job
+from catalog.models import ApiAccount, MetadataFetchTask, Track
+from catalog.tests.tracks import add_tracks
+from catalog.tests.workers import wait_until, workers
+from soundcharts.service import get_service
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def account_of_its_own(settings):
+    """A new service for each test: an old one would remember the quota of another simulator."""
+    settings.SOUNDCHARTS_TIMEOUT = 9
+    from soundcharts import service
+
+    service._build_service.cache_clear()
+
+
+def run(job: MetadataFetchTask) -> MetadataFetchTask:
+    work_on_job(job.pk)
+    job.refresh_from_db()
+    return job
+
+
+def may_ask_again() -> None:
+    ApiAccount.objects.update(checked_at=timezone.now() - timedelta(seconds=quota.CHECK_EVERY + 1))
+
+
+def test_what_an_answer_says_is_left_is_remembered(simulator, broker):
+    simulator.state.quota = 1000
+    run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 25)]).job)
+    assert quota.remaining_calls() == 997
+
+
+def test_before_any_answer_a_price_says_nothing_of_what_is_left(simulator, broker):
+    assert quota.price_of(3).sentence == "about 3 API calls"
+
+
+@pytest.mark.parametrize(
+    ("calls", "remaining", "sentence"),
+    [
+        (1, None, "about 1 API call"),
+        (124, 1000, "about 124 API calls, 876 left after"),
+        (5, 5, "about 5 API calls, 0 left after"),
+        (124, 100, "about 124 API calls, but only 100 are left: it pauses until there are more"),
+        (1, -20, "about 1 API call, but only 0 are left: it pauses until there are more"),
+    ],
+)
+def test_a_price_says_what_is_left_after(calls, remaining, sentence):
+    assert quota.Price(calls, remaining).sentence == sentence
+
+
+def test_the_price_in_the_admin_uses_what_is_left(simulator, broker, staff_client):
+    simulator.state.quota = 500
+    fetch_track_now(add_tracks(simulator, 1)[0])
+    add_tracks(simulator, 30, first=1)
+    dialog = staff_client.get(reverse("admin:catalog_track_fetch_all_metadata"))
+    assertContains(dialog, "about 3 API calls, 496 left after")
+
+
+@pytest.mark.parametrize("ahead", [1, 16])
+def test_bulk_work_stops_at_the_reserve_and_says_so(simulator, broker, settings, ahead):
+    settings.FETCH_AHEAD = ahead
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 5
+    simulator.state.quota = 12
+    job = run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 200)]).job)
+    assert (job.status, job.error_code) == ("paused", "quota_reserved")
+    assert "kept for people" in job.error_message
+    assert simulator.state.quota_remaining == 5
+    assert (job.updated_tracks, job.failed_tracks, job.api_calls) == (70, 0, 7)
+    assert simulator.state.answered_more_than_once() == {}
+
+
+def test_several_workers_together_leave_the_reserve_alone(simulator, broker, settings, tmp_path):
+    settings.CHUNK_SIZE = 40
+    simulator.state.latency = 0.05
+    simulator.state.quota = 40
+    job = jobs.request_metadata([track.pk for track in add_tracks(simulator, 300)]).job
+    with workers(tmp_path, processes=3, SOUNDCHARTS_QUOTA_RESERVE="20"):
+        jobs.sweep()
+        wait_until(lambda: MetadataFetchTask.objects.get(pk=job.pk).status in ("paused", "completed"))
+        wait_until(lambda: jobs.count_living_leases() == 0)
+    job.refresh_from_db()
+    assert (job.status, job.error_code) == ("paused", "quota_reserved")
+    assert simulator.state.quota_remaining >= 20
+    assert job.api_calls == 40 - simulator.state.quota_remaining
+
+
+def test_people_may_use_the_reserve(simulator, broker, settings):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 5
+    simulator.state.quota = 3
+    first, second = add_tracks(simulator, 2)
+    fetch_track_now(first)
+    job, report = fetch_track_now(second)
+    assert (job.status, report.outcome) == ("completed", "updated")
+
+
+def test_a_job_goes_on_by_itself_when_the_quota_is_back(simulator, broker, settings):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 5
+    simulator.state.quota = 8
+    job = run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 100)]).job)
+    assert job.status == "paused"
+    simulator.state.quota = 1000
+    jobs.sweep()
+    assert run(job).status == "completed"
+    assert (job.updated_tracks, job.api_calls) == (100, 10)
+    assert simulator.state.answered_more_than_once() == {}
+
+
+def test_while_the_quota_is_gone_the_job_stays_paused_and_is_rarely_asked_about(simulator, broker):
+    simulator.state.quota = 0
+    job = run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 10)]).job)
+    assert (job.status, job.error_code) == ("paused", "quota_exhausted")
+    for _ in range(5):
+        jobs.sweep()
+    job.refresh_from_db()
+    assert job.status == "paused"
+    assert simulator.state.calls["usage"] == 1
+    may_ask_again()
+    jobs.sweep()
+    assert simulator.state.calls["usage"] == 2
+
+
+def test_asking_whether_the_quota_is_back_is_free(simulator, broker):
+    simulator.state.quota = 0
+    run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 10)]).job)
+    jobs.sweep()
+    assert simulator.state.quota_used == 0
+
+
+def test_a_usage_that_cannot_be_read_leaves_the_job_paused(simulator, broker):
+    simulator.state.quota = 0
+    job = run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 10)]).job)
+    simulator.state.quota = 1000
+    simulator.faults.set("error", status=500, kinds=["usage"])
+    jobs.sweep()
+    job.refresh_from_db()
+    assert job.status == "paused"
+
+
+def test_what_somebody_paused_by_hand_is_not_resumed(simulator, broker):
+    job = jobs.request_metadata([track.pk for track in add_tracks(simulator, 10)]).job
+    jobs.pause_job(job)
+    jobs.sweep()
+    job.refresh_from_db()
+    assert job.status == "paused"
+    assert simulator.state.calls["usage"] == 0
+
+
+def test_what_a_job_spent_is_what_was_charged(simulator, broker):
+    tracks = add_tracks(simulator, 100)
+    simulator.faults.set("unknown_uuids", uuids=[str(tracks[3].uuid)])
+    simulator.faults.set("poisoned_uuids", uuids=[str(tracks[57].uuid)])
+    simulator.faults.set("error", status=503, every=5)
+    job = run(jobs.request_metadata([track.pk for track in tracks]).job)
+    assert (job.status, job.updated_tracks, job.failed_tracks) == ("completed", 98, 2)
+    assert job.api_calls == simulator.state.quota_used
+    assert Track.objects.fresh().count() == 98
+
+
+def test_the_account_is_known_by_a_hash(simulator, broker, settings):
+    assert settings.SOUNDCHARTS_API_KEY not in get_service().account
