@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from catalog import quota
+from catalog import jobs, quota
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.quota import QuotaReserved
 from soundcharts.errors import SoundchartsError
@@ -31,16 +31,22 @@ class Result:
     """A track's part in a batch.
 
     `item` is the uuid of a track that is to be fetched, empty for one that is fresh or gone. `answer` is
-    a song or an error, None for one that is not to be fetched or has no answer yet.
+    a song or an error, None for one that is not to be fetched or has no answer yet. `is_elsewhere` says
+    that a worker of another job has the track under way: here it waits until that has an end.
     """
 
     track_id: int
     item: str = ""
     answer: Song | SoundchartsError | None = None
+    is_elsewhere: bool = False
 
     @property
     def is_unanswered(self) -> bool:
         return bool(self.item) and self.answer is None
+
+    @property
+    def is_to_be_asked(self) -> bool:
+        return bool(self.item) and not self.is_elsewhere
 
 
 @dataclass(slots=True)
@@ -101,7 +107,7 @@ class BatchesAhead:
         self._workers = max(1, workers)
         self._cursor = chunk.position
         self._open: list[Result] = []
-        self._under_way: deque[Future[Answers]] = deque()
+        self._under_way: deque[tuple[list[Result], Future[Answers]]] = deque()
 
     def fill(self) -> None:
         """Queue batches so that no thread is idle while answers are saved."""
@@ -112,7 +118,7 @@ class BatchesAhead:
         # Behind the calls that all threads make there are always some to begin when one of them ends.
         wanted = QUEUED * depth if depth == settings.FETCH_AHEAD > 1 else depth
         for batch in self._next_batches(wanted - len(self._under_way)):
-            self._under_way.append(_threads().submit(_fetch, self._service, batch, self._margin))
+            self._under_way.append((batch, _threads().submit(_fetch, self._service, batch, self._margin)))
 
     @property
     def _margin(self) -> int:
@@ -120,9 +126,12 @@ class BatchesAhead:
         return 1 + 2 * (self._workers - 1)
 
     def start_nothing_more(self) -> None:
-        """Take back the batches whose calls have not begun; they are the last ones."""
-        while self._under_way and self._under_way[-1].cancel():
-            self._under_way.pop()
+        """Take back the batches whose calls have not begun; they are the last ones, and come next again."""
+        self._cursor -= len(self._open)
+        self._open = []
+        while self._under_way and self._under_way[-1][1].cancel():
+            batch, _ = self._under_way.pop()
+            self._cursor -= len(batch)
 
     @property
     def is_busy(self) -> bool:
@@ -144,7 +153,7 @@ class BatchesAhead:
         give_up_at = monotonic() + LONGEST_WAIT_SECONDS
         while self._under_way and taken.error is None and len(taken.results) < SAVED_TOGETHER:
             try:
-                answers = self._under_way[0].result(timeout=max(0.0, give_up_at - monotonic()))
+                answers = self._under_way[0][1].result(timeout=max(0.0, give_up_at - monotonic()))
             except TimeoutError:
                 break
             self._under_way.popleft()
@@ -158,7 +167,7 @@ class BatchesAhead:
     def _wait_for_first(self, keep_waiting: Callable[[], None]) -> Answers:
         while True:
             try:
-                answers = self._under_way[0].result(timeout=settings.CHUNK_LEASE_SECONDS / 3)
+                answers = self._under_way[0][1].result(timeout=settings.CHUNK_LEASE_SECONDS / 3)
             except TimeoutError:
                 keep_waiting()
             else:
@@ -168,13 +177,15 @@ class BatchesAhead:
     def abandon(self) -> int:
         """Start nothing more, wait for what is under way, and return the calls that this has spent."""
         self.start_nothing_more()
-        spent = sum(future.result().calls for future in self._under_way)
+        spent = sum(future.result().calls for _, future in self._under_way)
         self._under_way.clear()
         return spent
 
     def _next_batches(self, count: int) -> list[list[Result]]:
         """Return the next batches: full ones, but for the last, with the tracks to skip among them."""
         batches: list[list[Result]] = []
+        # A person who waits for one track does not wait for a bulk job to come to it.
+        elsewhere = set() if self._service.is_interactive else jobs.tracks_under_way(except_job=self._job.pk)
         while len(batches) < count and self._cursor < len(self._track_ids):
             window = self._track_ids[self._cursor : self._cursor + (count - len(batches)) * self._batch_size]
             known = {
@@ -186,8 +197,14 @@ class BatchesAhead:
             for track_id in window:
                 uuid, fetched_at = known.get(track_id, (None, None))
                 is_wanted = uuid is not None and (fetched_at is None or fetched_at < self._job.fresh_after)
-                self._open.append(Result(track_id, str(uuid) if is_wanted else ""))
-                if sum(1 for result in self._open if result.item) == self._batch_size:
+                self._open.append(
+                    Result(
+                        track_id,
+                        str(uuid) if is_wanted else "",
+                        is_elsewhere=is_wanted and track_id in elsewhere,
+                    )
+                )
+                if sum(result.is_to_be_asked for result in self._open) == self._batch_size:
                     batches.append(self._open)
                     self._open = []
             self._cursor += len(window)
@@ -198,7 +215,7 @@ class BatchesAhead:
 
 
 def _fetch(service: SoundchartsService, batch: list[Result], margin: int) -> Answers:
-    wanted = {UUID(result.item): result for result in batch if result.item}
+    wanted = {UUID(result.item): result for result in batch if result.is_to_be_asked}
     if not wanted:
         return Answers(batch)
     if not service.is_interactive and not quota.leaves_reserve(service, calls=margin):

@@ -1,6 +1,7 @@
 """What a worker does with a job: plan it, claim its chunks, run them, and what follows from an error."""
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -115,9 +116,13 @@ def _run_tracks(
         reports += _give_up(WorkerKilled(), job, chunk, service, size=1)
     if chunk.lease_count == jobs.MAX_LEASES:
         # Somewhere in the next batch workers die: one by one, the culprit is found, the others are saved.
-        suspects = BatchesAhead(job, chunk, service, batch_size=1, depth=1, limit=service.batch_size)
+        suspected = BatchesAhead(job, chunk, service, batch_size=service.effective_batch_size).peek()
+        suspects = BatchesAhead(job, chunk, service, batch_size=1, depth=1, limit=len(suspected))
         _run_ahead(suspects, job, chunk, service, should_stop, reports)
         chunk.lease_count = 0
+        if chunk.finished_at is None:
+            # Written before the next call, or the next death would be held against the track after them.
+            jobs.renew_lease(chunk)
     depth = 1 if chunk.lease_count >= jobs.SUSPICIOUS_LEASES else None
     ahead = BatchesAhead(
         job,
@@ -159,7 +164,7 @@ def _save(answers: Answers, chunk: FetchChunk, reports: list[TrackReport]) -> No
     So nothing that is paid for is lost, and the position still says all.
     """
     results = answers.results
-    while results and results[-1].is_unanswered:
+    while results and results[-1].is_unanswered and not results[-1].is_elsewhere:
         results = results[:-1]
     if results:
         reports += save_results(chunk, results, calls=answers.calls, delay=_delay_after(answers.error))
@@ -169,9 +174,11 @@ def _save(answers: Answers, chunk: FetchChunk, reports: list[TrackReport]) -> No
         raise answers.error
 
 
-def _delay_after(error: SoundchartsError | None) -> jobs.Delay | None:
+def _delay_after(error: SoundchartsError | None) -> jobs.Delay:
     if error is None:
-        return None
+        # For tracks that are under way elsewhere. By chance, so that two jobs do not give way to each
+        # other for ever.
+        return jobs.Delay(random.uniform(5, 20), is_attempt=False)  # noqa: S311
     if error.stops_all:
         return jobs.Delay(0, is_attempt=False)
     if isinstance(error, RateLimited):

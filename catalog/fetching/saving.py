@@ -135,9 +135,7 @@ def _commit(
             setattr(counts, report.outcome, getattr(counts, report.outcome) + 1)
             reports.append(report)
         if changed:
-            Track.objects.bulk_create(
-                changed, update_conflicts=True, unique_fields=("id",), update_fields=WRITTEN_FIELDS
-            )
+            _update(changed)
         if unchanged:
             Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=Now())
         put_off = [result.track_id for result in results if result.is_unanswered]
@@ -151,3 +149,24 @@ def _commit(
         *(counts.updated, counts.unchanged, counts.skipped, counts.failed, len(put_off), calls),
     )
     return reports
+
+
+def _update(tracks: Sequence[Track]) -> None:
+    """Write what a fetch may change, of many tracks, each with its own values.
+
+    Not bulk_create with update_conflicts or bulk_update, which cost a worker 20 % more processor time in
+    all, and the first of which brings a deleted track back.
+    """
+    fields = [field for field in Track._meta.concrete_fields if field.name in WRITTEN_FIELDS]
+    quote = connection.ops.quote_name
+    assignments = ", ".join(f"{quote(str(field.column))} = %s" for field in fields)
+    rows = [
+        [*(field.get_db_prep_save(field.pre_save(track, False), connection) for field in fields), track.pk]
+        for track in tracks
+    ]
+    with connection.cursor() as cursor:
+        # Only names of our own columns are put into the text.
+        cursor.executemany(
+            f"UPDATE {quote(Track._meta.db_table)} SET {assignments} WHERE id = %s",  # noqa: S608
+            rows,
+        )

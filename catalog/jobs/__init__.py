@@ -19,6 +19,7 @@ from catalog.jobs.leases import (
     release_chunk,
     renew_lease,
     split_chunk,
+    tracks_under_way,
 )
 from catalog.jobs.planning import add_imported_tracks, plan_job
 from catalog.jobs.requests import (
@@ -75,4 +76,5 @@ __all__ = [
     "ring",
     "split_chunk",
     "sweep",
+    "tracks_under_way",
 ]

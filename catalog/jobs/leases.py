@@ -82,6 +82,16 @@ def count_living_leases() -> int:
     return FetchChunk.objects.filter(finished_at=None, lease_expires_at__gte=Now()).count()
 
 
+def tracks_under_way(*, except_job: int) -> set[int]:
+    """Return the tracks that workers of other jobs have leased and not yet saved."""
+    leased = FetchChunk.objects.filter(finished_at=None, lease_expires_at__gte=Now()).exclude(job=except_job)
+    return {
+        track_id
+        for track_ids, position in leased.values_list("track_ids", "position")
+        for track_id in track_ids[position:]
+    }
+
+
 def claim_chunk(job_id: int, *, owner: str, celery_task_id: str = "") -> FetchChunk | None:
     """Lease the first free chunk of a job to `owner`, or return None when there is none.
 
@@ -205,10 +215,16 @@ def release_chunk(chunk: FetchChunk) -> None:
 
 
 def renew_lease(chunk: FetchChunk) -> None:
-    """Keep a chunk while its answers are waited for. Raises LeaseLost when it has another owner."""
+    """Keep a chunk while its answers are waited for, with the leases that count against it.
+
+    Raises LeaseLost when it has another owner.
+    """
     renewed = FetchChunk.objects.filter(
         pk=chunk.pk, lease_owner=chunk.lease_owner, position=chunk.position, finished_at=None
-    ).update(lease_expires_at=Now() + timedelta(seconds=settings.CHUNK_LEASE_SECONDS))
+    ).update(
+        lease_expires_at=Now() + timedelta(seconds=settings.CHUNK_LEASE_SECONDS),
+        lease_count=chunk.lease_count,
+    )
     if not renewed:
         raise LeaseLost(f"{chunk} is no longer leased to {chunk.lease_owner}")
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from catalog.tests.workers import wait_until
 from soundcharts.simulator import Simulator
@@ -32,13 +33,17 @@ class Gate:
 
 
 @contextmanager
-def gate(simulator: Simulator, *, after: int = 0) -> Iterator[Gate]:
-    """Hold all calls but the first `after` at a gate until it is opened, at the latest afterwards."""
+def gate(simulator: Simulator, *, after: int = 0, uuids: Iterable[UUID] | None = None) -> Iterator[Gate]:
+    """Hold all calls but the first `after` at a gate until it is opened, at the latest afterwards.
+
+    With `uuids`, only calls that ask for one of these.
+    """
     gate = Gate()
     decide, passed = simulator.faults.next_strike, iter(range(after))
+    held = None if uuids is None else {str(uuid) for uuid in uuids}
 
     def decide_at_gate(kind: str, uuids: Iterable[str]) -> Strike:
-        if next(passed, None) is None:
+        if (held is None or not held.isdisjoint(uuids)) and next(passed, None) is None:
             gate.pass_through()
         return decide(kind, uuids)
 

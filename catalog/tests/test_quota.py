@@ -12,17 +12,15 @@ from catalog.fetching import fetch_track_now, work_on_job
 from catalog.models import ApiAccount, MetadataFetchTask, Track
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
+from soundcharts import service
 from soundcharts.service import get_service
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def account_of_its_own(settings):
+def account_of_its_own():
     """A new service for each test: an old one would remember the quota of another simulator."""
-    settings.SOUNDCHARTS_TIMEOUT = 9
-    from soundcharts import service
-
     service._build_service.cache_clear()
 
 
@@ -36,7 +34,8 @@ def may_ask_again() -> None:
     ApiAccount.objects.update(checked_at=timezone.now() - timedelta(seconds=quota.CHECK_EVERY + 1))
 
 
-def test_what_an_answer_says_is_left_is_remembered(simulator, broker):
+def test_what_an_answer_says_is_left_is_remembered(simulator, broker, settings):
+    settings.FETCH_AHEAD = 1
     simulator.state.quota = 1000
     run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 25)]).job)
     assert quota.remaining_calls() == 997
