@@ -33,6 +33,8 @@ logger = logging.getLogger("soundcharts.batching")
 
 BATCH_REFUSED = "batch_refused"
 BATCH_REFUSED_FOR = 24 * 60 * 60.0
+BATCH_WORKS = "batch_works"
+BATCH_WORKS_FOR = 24 * 60 * 60.0
 
 _REFUSALS = (InvalidRequest, NotFound, Blacklisted)
 
@@ -68,8 +70,12 @@ class SongFetcher:
 
     @property
     def knows_batches(self) -> bool:
-        """Return whether a batch has worked here, or the account is known to have none."""
-        return self._is_batch_proven or self.effective_batch_size == 1
+        """Return whether a batch has worked for some process, or the account is known to have none."""
+        return (
+            self._is_batch_proven
+            or self._client.limiter.recalls(BATCH_WORKS)
+            or self.effective_batch_size == 1
+        )
 
     def fetch_song(self, uuid: UUID) -> Song:
         """Return one song. Raises InvalidResponse also if the answer is about another."""
@@ -124,6 +130,8 @@ class SongFetcher:
         if len(songs) > len(found):
             logger.warning("Soundcharts sent %d songs that nobody asked for", len(songs) - len(found))
         if found:
+            if not self._is_batch_proven:
+                self._client.limiter.remember(BATCH_WORKS, BATCH_WORKS_FOR)
             fetch.has_batch = self._is_batch_proven = True
         # A song is unknown if it is missing from an answer that is whole and readable, given by an
         # account of which it is certain that it answers batches.

@@ -125,7 +125,7 @@ class Limiter(Protocol):
 class RateLimiter:
     """Pace the calls of one credential, over all processes that use the same Redis.
 
-    In no 60 seconds do more than `calls_per_minute` calls start. A share of them (1 %, at least one) is
+    In no 60 seconds do more than `calls_per_minute` calls start. A share of them (0.5 %, at least one) is
     a lane of its own for interactive callers, who also take a bulk turn where that comes sooner; bulk
     callers keep to the rest. Times are the Redis server's, so the clocks of workers do not matter.
 

@@ -20,7 +20,7 @@ WINDOW = 60.5
 HORIZON = 0.5
 
 # Kept for people. They also take a turn of the bulk lane where that comes sooner, so little is enough.
-INTERACTIVE_SHARE = 0.01
+INTERACTIVE_SHARE = 0.005
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # Chunks a planning step: one transaction, a few thousand tracks.
 CHUNKS_PER_STEP = 20
+# The first step is small, so that fetching begins at once.
+CHUNKS_OF_FIRST_STEP = 2
 
 
 def add_chunks(job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
@@ -77,7 +79,7 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
     """
     position = job.plan_position or {"phase": "never_fetched", "count": 0}
     limit = job.request.get("limit")
-    room = CHUNKS_PER_STEP * settings.CHUNK_SIZE
+    room = settings.CHUNK_SIZE * (CHUNKS_PER_STEP if job.plan_steps else CHUNKS_OF_FIRST_STEP)
     if limit is not None:
         room = min(room, limit - position["count"])
     tracks = Track.objects.awaited(now=job.created_at).order_by("metadata_fetched_at", "pk")
