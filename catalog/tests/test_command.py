@@ -137,12 +137,13 @@ def test_wait_gives_up_on_workers_that_are_gone(simulator, broker, monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
+        ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3"}, "The database cannot be used"),
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL must be"),
         ({"DEBUG": "perhaps"}, "DEBUG must be true or false"),
     ],
 )
-def test_a_setting_that_stops_the_start_is_a_sentence_not_a_traceback(environment, sentence):
+def test_what_stops_the_start_is_a_sentence_not_a_traceback(environment, sentence):
     result = subprocess.run(
         [sys.executable, "manage.py", "fetch_track_metadata", "--all"],
         cwd=django_settings.BASE_DIR,

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from catalog import jobs
 from catalog.fetching import fetch_track_now
@@ -56,6 +57,11 @@ class Command(BaseCommand):
                 self._fetch_one(options["track_uuid"], is_dry_run=options["dry_run"])
             else:
                 self._fetch_many(**{name: options[name] for name in ("bulk", "limit", "dry_run", "wait")})
+        except DatabaseError as error:
+            raise CommandError(
+                f"The database cannot be used: {str(error).strip()}. "
+                "Check DATABASE_URL, and run `manage.py migrate` once per release."
+            ) from None
         except KeyboardInterrupt:
             raise CommandError(
                 "Stopped following. The task goes on in the workers.", returncode=130
@@ -87,7 +93,7 @@ class Command(BaseCommand):
         due = Track.objects.awaited()
         due = due.never_fetched() if bulk else due.stale()
         count = due.count() if limit is None else min(due.count(), limit)
-        price = f"{count:,} tracks, {price_of(estimate_calls(count)).sentence}"
+        price = f"{count:,} track{'' if count == 1 else 's'}, {price_of(estimate_calls(count)).sentence}"
         if dry_run:
             self.stdout.write(f"Would fetch {price}. Nothing was changed.")
             return
