@@ -184,10 +184,12 @@ class BatchesAhead:
     def _next_batches(self, count: int) -> list[list[Result]]:
         """Return the next batches: full ones, but for the last, with the tracks to skip among them."""
         batches: list[list[Result]] = []
+        # Kept here until all queries have worked: after one that fails, the same tracks come next.
+        cursor, opened = self._cursor, list(self._open)
         # A person who waits for one track does not wait for a bulk job to come to it.
         elsewhere = set() if self._service.is_interactive else jobs.tracks_under_way(except_job=self._job.pk)
-        while len(batches) < count and self._cursor < len(self._track_ids):
-            window = self._track_ids[self._cursor : self._cursor + (count - len(batches)) * self._batch_size]
+        while len(batches) < count and cursor < len(self._track_ids):
+            window = self._track_ids[cursor : cursor + (count - len(batches)) * self._batch_size]
             known = {
                 pk: (uuid, fetched_at)
                 for pk, uuid, fetched_at in Track.objects.filter(pk__in=window).values_list(
@@ -197,20 +199,21 @@ class BatchesAhead:
             for track_id in window:
                 uuid, fetched_at = known.get(track_id, (None, None))
                 is_wanted = uuid is not None and (fetched_at is None or fetched_at < self._job.fresh_after)
-                self._open.append(
+                opened.append(
                     Result(
                         track_id,
                         str(uuid) if is_wanted else "",
                         is_elsewhere=is_wanted and track_id in elsewhere,
                     )
                 )
-                if sum(result.is_to_be_asked for result in self._open) == self._batch_size:
-                    batches.append(self._open)
-                    self._open = []
-            self._cursor += len(window)
-        if self._open and self._cursor >= len(self._track_ids) and len(batches) < count:
-            batches.append(self._open)
-            self._open = []
+                if sum(result.is_to_be_asked for result in opened) == self._batch_size:
+                    batches.append(opened)
+                    opened = []
+            cursor += len(window)
+        if opened and cursor >= len(self._track_ids) and len(batches) < count:
+            batches.append(opened)
+            opened = []
+        self._cursor, self._open = cursor, opened
         return batches
 
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from uuid import uuid4
 
 from django.conf import settings
@@ -12,7 +13,7 @@ from django.conf import settings
 from catalog import doorbell, jobs, quota
 from catalog.fetching.ahead import Answers, BatchesAhead
 from catalog.fetching.imports import import_page, why_import_failed
-from catalog.fetching.saving import save_results
+from catalog.fetching.saving import again_on_a_new_connection, save_results
 from catalog.mapping import TrackReport
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from soundcharts.errors import RateLimited, SoundchartsError
@@ -145,16 +146,18 @@ def _run_ahead(
 ) -> None:
     try:
         while True:
-            if should_stop():
+            if again_on_a_new_connection(should_stop):
                 ahead.start_nothing_more()
             else:
-                ahead.fill()
+                again_on_a_new_connection(ahead.fill)
             if not ahead.is_busy:
                 break
-            _save(ahead.take(keep_waiting=lambda: jobs.renew_lease(chunk)), chunk, reports)
-            quota.note_quota(service)
+            keep_lease = partial(again_on_a_new_connection, lambda: jobs.renew_lease(chunk))
+            _save(ahead.take(keep_waiting=keep_lease), chunk, reports)
+            again_on_a_new_connection(lambda: quota.note_quota(service))
     finally:
-        jobs.record_calls(job.pk, ahead.abandon())
+        calls = ahead.abandon()
+        again_on_a_new_connection(lambda: jobs.record_calls(job.pk, calls))
 
 
 def _save(answers: Answers, chunk: FetchChunk, reports: list[TrackReport]) -> None:

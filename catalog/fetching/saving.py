@@ -64,23 +64,39 @@ def save_results(
 
 
 def with_database_back(commit: Callable[[], T], chunk: FetchChunk, *, calls: int) -> T:
-    """Call `commit` again on a new connection while the database is away; raise when it stays away.
+    """Commit what is paid for, again on a new connection while the database is away.
 
     Safe even where the first COMMIT went through and only its answer was lost: the position has then
     moved, and the lease's guard refuses the second. Calls that were spent on a lost lease are recorded.
     """
+    attempts = 0
+
+    def count_and_commit() -> T:
+        nonlocal attempts
+        attempts += 1
+        return commit()
+
+    try:
+        return again_on_a_new_connection(count_and_commit)
+    except jobs.LeaseLost:
+        # Not after a redo: the COMMIT before it may have recorded them.
+        if attempts == 1:
+            jobs.record_calls(chunk.job_id, calls)
+        raise
+
+
+def again_on_a_new_connection(query: Callable[[], T]) -> T:
+    """Return what `query` does, trying again while the database is away; raise when it stays away.
+
+    For queries that may run twice. Celery renews connections between tasks, not inside of one.
+    """
     for attempt in range(COMMIT_TRIES):
         try:
-            return commit()
-        except jobs.LeaseLost:
-            # Not after a redo: the COMMIT before it may have recorded them.
-            if attempt == 0:
-                jobs.record_calls(chunk.job_id, calls)
-            raise
+            return query()
         except (OperationalError, InterfaceError) as error:
             if connection.in_atomic_block or attempt == COMMIT_TRIES - 1:
                 raise
-            logger.warning("the database failed (%s); the batch is saved again", type(error).__name__)
+            logger.warning("the database failed (%s): trying again", type(error).__name__)
             connection.close()
             time.sleep(min(2**attempt, 10))
     raise AssertionError("unreachable")
