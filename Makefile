@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
+QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-sqlite test-postgres lint types check clean
+.PHONY: help demo run test test-sqlite test-postgres lint types check bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +52,9 @@ check: $(VENV)/.dev ## Check migrations, and the settings as in production
 	SECRET_KEY=tests SOUNDCHARTS_APP_ID=a SOUNDCHARTS_API_KEY=b $(BIN)/python manage.py makemigrations --check --dry-run
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.com \
 		SOUNDCHARTS_APP_ID=a SOUNDCHARTS_API_KEY=b $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: $(VENV)/.dev ## Measure speed and memory; fail when a bound is missed (about 7 minutes; QUICK=1: 2)
+	$(BIN)/python -m benchmarks $(if $(filter-out 0,$(QUICK)),--quick)
 
 clean: ## Remove the virtual environment and what the processes wrote
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

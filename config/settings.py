@@ -294,9 +294,9 @@ if not (SOUNDCHARTS_APP_ID or SOUNDCHARTS_CLIENT_ID):
 # A track is stale when Soundcharts last answered for it longer ago than this.
 METADATA_REFRESH_DAYS = _number("METADATA_REFRESH_DAYS", 30, low=1, high=3650)
 # Tracks a chunk: what one worker claims at a time.
-CHUNK_SIZE = _number("CHUNK_SIZE", 400, low=1, high=1000)
+CHUNK_SIZE = _number("CHUNK_SIZE", 1000, low=1, high=2000)
 # Calls that one worker process keeps under way at once.
-FETCH_AHEAD = _number("FETCH_AHEAD", 24, low=1, high=64)
+FETCH_AHEAD = _number("FETCH_AHEAD", 32, low=1, high=64)
 # Seconds a worker may be silent before its chunk is given to another. Longer than the slowest batch.
 CHUNK_LEASE_SECONDS = _number("CHUNK_LEASE_SECONDS", 120, low=1, high=3600)
 # Seconds that a worker stays with one job before others get their turn.

@@ -41,8 +41,10 @@ def work_on_job(
     leased comes back when the lease runs out.
     """
     deadline = time.monotonic() + settings.WORK_SLICE_SECONDS
-    jobs.plan_job(job_id, budget=settings.WORK_SLICE_SECONDS)
     while time.monotonic() < deadline and not is_stopping():
+        # A step of the plan, thousands of tracks, before each chunk: fetching begins at once, and the
+        # plan is always far ahead of it.
+        jobs.plan_job(job_id, budget=0)
         chunk = jobs.claim_chunk(job_id, owner=uuid4().hex, celery_task_id=celery_task_id)
         if chunk is None:
             return
@@ -52,7 +54,7 @@ def work_on_job(
         run_chunk(
             chunk, service=get_service(), should_stop=lambda: time.monotonic() > deadline or is_stopping()
         )
-    if jobs.has_claimable_chunk(job_id):
+    if jobs.has_work(job_id):
         jobs.ring(job_id)
 
 

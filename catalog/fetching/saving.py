@@ -153,7 +153,8 @@ def _commit(
         if changed:
             _update(changed)
         if unchanged:
-            Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=Now())
+            # The value and not Now(): SQLite would store it in another form, and the planner compares text.
+            Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=now)
         put_off = [result.track_id for result in results if result.is_unanswered]
         if put_off and delay is not None:
             jobs.split_chunk(chunk, put_off, delay=delay)

@@ -77,6 +77,15 @@ def has_claimable_chunk(job_id: int) -> bool:
     return FetchChunk.objects.filter(_is_free(), job_id=job_id).exists()
 
 
+def has_work(job_id: int) -> bool:
+    """Return whether a worker would find something to plan or to fetch in a job now."""
+    job = MetadataFetchTask.objects.filter(pk=job_id, status__in=(Status.PENDING, Status.RUNNING)).first()
+    if job is None:
+        return False
+    is_to_be_planned = job.planned_at is None and job.request["what"] != "imported"
+    return is_to_be_planned or has_claimable_chunk(job_id)
+
+
 def count_living_leases() -> int:
     """Return how many chunks, of all jobs, somebody is working on now."""
     return FetchChunk.objects.filter(finished_at=None, lease_expires_at__gte=Now()).count()

@@ -32,19 +32,21 @@ def add_chunks(job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
 
 
 def plan_job(job_id: int, *, budget: float) -> None:
-    """Plan a job for at most about `budget` seconds; another call goes on where this one stopped.
+    """Plan a job by one step, and by more for about `budget` seconds; another call goes on from there.
 
     Several workers may plan the same job at once: the plan's position moves by conditional UPDATE in
     the transaction that adds the chunks, so each chunk is added once.
     """
     deadline = time.monotonic() + budget
     is_shared = False
-    while time.monotonic() < deadline:
+    while True:
         job = MetadataFetchTask.objects.filter(
             pk=job_id, planned_at=None, status__in=(Status.PENDING, Status.RUNNING)
         ).first()
         # The job of imported tracks is planned by its import, page by page.
         if job is None or job.request["what"] == "imported" or not _plan_step(job):
+            return
+        if time.monotonic() >= deadline:
             return
         if not is_shared:
             # Others fetch what is planned while this worker plans on.
@@ -107,6 +109,7 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
     return [pk for pk, _ in rows], after, is_last
 
 
+@transaction.atomic
 def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
     """Give the stale ones of freshly listed tracks to the import's metadata job, making it if need be.
 

@@ -6,7 +6,7 @@ from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from catalog import doorbell, quota
-from catalog.jobs.leases import has_claimable_chunk
+from catalog.jobs.leases import has_work
 from catalog.jobs.states import (
     IllegalTransition,
     Status,
@@ -54,8 +54,7 @@ def sweep() -> int:
     for job in idle.order_by("pk"):
         if finish_if_done(job.pk):
             continue
-        is_to_be_planned = job.planned_at is None and job.request["what"] != "imported"
-        if (is_to_be_planned or has_claimable_chunk(job.pk)) and ring(job.pk):
+        if has_work(job.pk) and ring(job.pk):
             logger.info("sweep: job %s has no living worker, rung for it", job.pk)
             rung += 1
     return rung

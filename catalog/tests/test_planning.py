@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from catalog import jobs
+from catalog.fetching import saving, work_on_job
 from catalog.jobs import planning
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.tests.tracks import add_tracks
@@ -125,3 +126,37 @@ def test_others_are_told_after_the_first_step_of_a_long_plan(broker, catalogue):
     broker.flushall()
     jobs.plan_job(job.pk, budget=10)
     assert broker.llen("liner-notes") == 1
+
+
+def test_tracks_stamped_unchanged_together_are_all_planned_when_they_have_aged(broker, simulator):
+    """The plan's steps end in the middle of tracks that one save has stamped."""
+    tracks = add_tracks(simulator, 30)
+    ids = [track.pk for track in tracks]
+    for _ in range(2):
+        work_on_job(jobs.request_metadata(ids).job.pk)
+    assert not Track.objects.never_fetched().exists()
+    job = jobs.request_stale_metadata().job
+    MetadataFetchTask.objects.filter(pk=job.pk).update(fresh_after=timezone.now() + timedelta(days=1))
+    jobs.plan_job(job.pk, budget=10)
+    assert sorted(planned_ids(job)) == ids
+
+
+def test_fetching_begins_before_the_plan_is_finished(broker, simulator, settings):
+    settings.WORK_SLICE_SECONDS = 1
+    tracks = add_tracks(simulator, 60)
+    job = jobs.request_stale_metadata().job
+    planned_when_fetched = []
+    save = saving.save_results
+
+    def note(*args, **kwargs):
+        job.refresh_from_db()
+        planned_when_fetched.append(job.planned_at is not None)
+        return save(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("catalog.fetching.chunks.save_results", note)
+        for _ in range(10):
+            work_on_job(job.pk)
+    job.refresh_from_db()
+    assert planned_when_fetched[0] is False
+    assert (job.status, job.updated_tracks) == ("completed", len(tracks))

@@ -1,0 +1,143 @@
+"""What every figure must be. Speeds are bound to what the same run allows, never to a fast machine."""
+
+from collections.abc import Sequence
+
+from benchmarks.figures import Bound, Line, Section, at_least, at_most
+
+CALLS_PER_MINUTE = 5000
+BATCH = 10
+LATENCY = 0.2
+CEILING = CALLS_PER_MINUTE * BATCH / 60
+
+# Costs whose growth is shown: figure, words, format.
+GROWING = (
+    ("stale_query", "first stale chunk, ms", ",.1f"),
+    ("plan", "planning, s", ",.2f"),
+    ("plan_per_thousand", "planning, ms per 1,000 tracks", ",.1f"),
+    ("plan_memory", "planning, MB above idle", ",.1f"),
+    ("click", "click, ms", ",.0f"),
+    ("changelist", "list in the admin, ms", ",.0f"),
+)
+
+
+def sizes(*, is_quick: bool) -> list[int]:
+    """Return the numbers of tracks at which the growth is measured."""
+    return [1_000, 10_000] if is_quick else [1_000, 10_000, 100_000, 1_000_000]
+
+
+def sections(*, is_quick: bool) -> list[Section]:
+    """Return the table: what is shown of each benchmark, and what it must be."""
+    # Connecting, warming up and ending weigh five times as much on a fifth of the tracks.
+    share, unpaced_share, cpu_seconds, growth = (0.7, 0.3, 1.0, 0.25) if is_quick else (0.95, 0.5, 0.7, 0.1)
+    fetched = "2,000" if is_quick else "10,000"
+    kept = "10,000" if is_quick else "100,000"
+    largest = max(sizes(is_quick=is_quick))
+    return [
+        Section(
+            "paced",
+            f"Fetching {fetched} tracks: {CALLS_PER_MINUTE:,} calls/min, {BATCH} tracks and 200 ms a call",
+            [
+                _saved(),
+                Line(
+                    "tracks_per_second",
+                    "tracks/s, from the click to the last commit",
+                    ",.0f",
+                    at_least(share * CEILING, f"≥ {share:.0%} of the ceiling, {CEILING:,.0f}"),
+                ),
+                Line(
+                    "steady_per_second",
+                    "tracks/s, without the first and last tenth",
+                    ",.0f",
+                    at_least(0.95 * CEILING, f"≥ 95% of the ceiling, {CEILING:,.0f}"),
+                ),
+                Line(
+                    "calls_per_minute",
+                    "calls/min",
+                    ",.0f",
+                    at_most(CALLS_PER_MINUTE, f"≤ the ceiling, {CALLS_PER_MINUTE:,}"),
+                ),
+                *_fetching_costs(cpu_seconds),
+            ],
+        ),
+        Section(
+            "unpaced",
+            f"Fetching {fetched} tracks: no ceiling, {BATCH} tracks and 200 ms a call",
+            [
+                _saved(),
+                Line(
+                    "tracks_per_second",
+                    "tracks/s, from the click to the last commit",
+                    ",.0f",
+                    Bound(
+                        f"≥ {unpaced_share:.0%} of calls only",
+                        least=lambda figures: unpaced_share * figures["calls_only"],
+                    ),
+                ),
+                Line(
+                    "calls_only",
+                    "tracks/s, calls only: nothing parsed or saved",
+                    ",.0f",
+                    at_least(CEILING, f"≥ the ceiling, {CEILING:,.0f}, or nothing is shown"),
+                ),
+                *_fetching_costs(cpu_seconds),
+            ],
+        ),
+        Section(
+            "memory",
+            f"Memory over {kept} tracks: no ceiling, no latency",
+            [
+                _saved(),
+                Line("warm_memory", "worker with 2 processes, MB, after a fifth", ",.0f", at_most(300)),
+                Line("end_memory", "the same at the end, MB", ",.0f", at_most(300)),
+                # An allocator's heap settles slowly; what a leak keeps of each track would be far more.
+                Line("growth", "growth from there", ",.1%", at_most(growth, f"≤ {growth:.0%}")),
+            ],
+        ),
+        Section(
+            "growth",
+            f"At {largest:,} tracks",
+            [
+                Line("stale_query", "first stale chunk, ms", ",.1f", at_most(50)),
+                Line("is_found_by_index", "and it is found by an index", ",.0f", at_least(1, "1: yes")),
+                Line("click", "the click (request_stale_metadata), ms", ",.0f", at_most(300)),
+                Line("button", "the button in the admin, ms", ",.0f", at_most(300)),
+                Line("first_saved", "from the click to the first saved tracks, s", ",.2f", at_most(2)),
+                Line("messages", "messages that wait meanwhile", ",.0f", at_most(4, "≤ 2 a worker process")),
+                Line("plan_memory", "planning, MB above idle", ",.1f", at_most(50)),
+                Line(
+                    "plan_per_thousand",
+                    "planning, ms per 1,000 tracks",
+                    ",.1f",
+                    Bound(
+                        "≤ 2 × that at 10,000 tracks",
+                        most=lambda figures: 2 * figures["plan_per_thousand@10000"],
+                    ),
+                ),
+                Line("unplanned", "tracks planned too few or too often", ",.0f", at_most(0)),
+                Line("changelist", "list in the admin, ms", ",.0f", at_most(200)),
+                Line("filter", "list of stale tracks, ms", ",.0f", at_most(500)),
+                Line("search", "search by name, ms", ",.0f", at_most(500)),
+                Line("last_page", "last page of the list, ms", ",.0f", at_most(500)),
+                Line("price", "price before everything stale is fetched, ms", ",.0f", at_most(500)),
+            ],
+        ),
+    ]
+
+
+def _saved() -> Line:
+    return Line("saved", "tracks saved", ",.0f", Bound("all", least=lambda figures: figures["tracks"]))
+
+
+def _fetching_costs(cpu_seconds: float) -> Sequence[Line]:
+    return (
+        Line("tracks_per_call", "tracks per call", ",.2f", at_least(BATCH)),
+        Line(
+            "uncounted_calls",
+            "calls that the job counted wrongly",
+            ",.0f",
+            Bound("0", least=lambda _: 0, most=lambda _: 0),
+        ),
+        Line("refusals", "calls refused for the rate", ",.0f", at_most(0)),
+        Line("cpu_per_thousand", "CPU seconds per 1,000 tracks", ",.2f", at_most(cpu_seconds)),
+        Line("peak_memory", "peak memory of worker with 2 processes, MB", ",.0f", at_most(300)),
+    )
