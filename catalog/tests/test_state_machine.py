@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,11 +15,8 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    initialize,
     invariant,
-    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -42,8 +38,8 @@ CHUNK = 4
 MOST_JOBS = 4
 LIVE = 3600
 BOUNDS = bounds(
-    max_examples=30,
-    stateful_step_count=40,
+    max_examples=25,
+    stateful_step_count=50,
     deadline=None,
     derandomize=True,
     database=None,
@@ -54,6 +50,7 @@ BOUNDS = bounds(
 CLICKS = ("paused", "paused", "pending", "pending", "cancelled")
 # What can become of one track of a batch: songs, errors, no answer, not to be asked for.
 ANSWERS = ("song", "other song", "not found", "bad", "none", "unwanted")
+NUMBERS = st.integers(0, 5)
 DELAYS = st.builds(jobs.Delay, st.sampled_from([0, LIVE]), is_attempt=st.booleans())
 
 
@@ -61,7 +58,9 @@ DELAYS = st.builds(jobs.Delay, st.sampled_from([0, LIVE]), is_attempt=st.boolean
 class Seen:
     """What the model knows of one job."""
 
+    by_planner: MetadataFetchTask
     status: str = Status.PENDING
+    total: int = 0
     outcomes: dict[int, str] = field(default_factory=dict)
 
 
@@ -99,8 +98,6 @@ class Engine(RuleBasedStateMachine):
     """People, workers, planners and the sweep at the same rows, one after the other in any order."""
 
     bell: Doorbell
-    found_jobs = Bundle("found_jobs")
-    workers = Bundle("workers")
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,8 +111,35 @@ class Engine(RuleBasedStateMachine):
         )
         self.tracks = [track.pk for track in added]
         self.seen: dict[int, Seen] = {}
+        self.workers: list[Worker] = []
         self.leases = self.added = 0
         self.bell.is_up = True
+        self.note(jobs.request_stale_metadata())
+        self.claim(self.note(jobs.request_metadata(self.tracks)), count=2)
+
+    def job_id(self, number: int) -> int:
+        """Return the key of some job, the latest ones for the lowest numbers."""
+        return list(reversed(self.seen))[number % len(self.seen)]
+
+    def worker(self, number: int) -> Worker:
+        """Return some worker, the latest ones for the lowest numbers; nobody knows whether it is dead."""
+        return self.workers[-1 - number % len(self.workers)]
+
+    def claim(self, job_id: int, *, count: int) -> None:
+        """Claim chunks of a job until there are none, or so many are."""
+        for _ in range(count):
+            job = MetadataFetchTask.objects.get(pk=job_id)
+            is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now())
+            is_ready = Q(not_before=None) | Q(not_before__lte=Now())
+            free = set(job.chunks.filter(is_free, is_ready, finished_at=None).values_list("pk", flat=True))
+            self.leases += 1
+            chunk = jobs.claim_chunk(job_id, owner=f"owner {self.leases}")
+            if job.status not in ("pending", "running") or not free:
+                assert chunk is None
+                return
+            assert chunk is not None
+            assert chunk.pk in free
+            self.workers.append(Worker(chunk))
 
     # --- People -----------------------------------------------------------------------------------
 
@@ -124,39 +148,31 @@ class Engine(RuleBasedStateMachine):
         job = requested.job
         assert requested.is_joined == (job.pk in self.seen)
         assert not requested.is_joined or job.status in job.ACTIVE
-        self.seen.setdefault(job.pk, Seen())
+        self.seen.setdefault(job.pk, Seen(job))
         return job.pk
-
-    @initialize(target=found_jobs)
-    def choose_every_track(self) -> int:
-        return self.note(jobs.request_metadata(self.tracks))
-
-    @initialize(target=found_jobs, limit=st.none() | st.integers(1, TRACKS))
-    def choose_all_stale(self, limit: int | None) -> int:
-        return self.note(jobs.request_stale_metadata(limit=limit))
 
     # Few jobs, so that much happens to each.
     @precondition(lambda self: len(self.seen) < MOST_JOBS)
-    @rule(target=found_jobs, limit=st.sampled_from([None, 5]))
-    def choose_what_was_never_fetched(self, limit: int | None) -> int:
-        return self.note(jobs.request_stale_metadata(limit=limit, never_fetched_only=True))
+    @rule(limit=st.none() | st.integers(1, TRACKS), never_fetched_only=st.booleans())
+    def choose_all_stale(self, limit: int | None, never_fetched_only: bool) -> None:
+        self.note(jobs.request_stale_metadata(limit=limit, never_fetched_only=never_fetched_only))
 
     @precondition(lambda self: len(self.seen) < MOST_JOBS)
-    @rule(target=found_jobs, job_id=found_jobs)
-    def retry(self, job_id: int) -> Any:
-        job = MetadataFetchTask.objects.get(pk=job_id)
+    @rule(number=NUMBERS)
+    def retry(self, number: int) -> None:
+        job = MetadataFetchTask.objects.get(pk=self.job_id(number))
         if job.is_active:
             with pytest.raises(jobs.IllegalTransition):
                 jobs.request_retry(job)
-            return multiple()
-        if not job.failures.exclude(track=None).exists():
+        elif not job.failures.exclude(track=None).exists():
             with pytest.raises(ValueError, match="no failed track"):
                 jobs.request_retry(job)
-            return multiple()
-        return self.note(jobs.request_retry(job))
+        else:
+            self.note(jobs.request_retry(job))
 
-    @rule(job_id=found_jobs, target_status=st.sampled_from(CLICKS))
-    def click(self, job_id: int, target_status: str) -> None:
+    @rule(number=NUMBERS, target_status=st.sampled_from(CLICKS))
+    def click(self, number: int, target_status: str) -> None:
+        job_id = self.job_id(number)
         action = {"paused": jobs.pause_job, "pending": jobs.resume_job, "cancelled": jobs.cancel_job}
         before = MetadataFetchTask.objects.get(pk=job_id).status
         # What the person saw may be long past: the row decides.
@@ -176,17 +192,18 @@ class Engine(RuleBasedStateMachine):
 
     # --- Planners, the sweep, time ----------------------------------------------------------------
 
-    @rule(job_id=found_jobs, times=st.integers(1, 3))
-    def plan_a_step(self, job_id: int, times: int) -> None:
-        """Plan one step, several times over: the others have seen the job as it was before."""
-        as_seen = MetadataFetchTask.objects.get(pk=job_id)
-        if as_seen.planned_at is None:
+    @rule(number=NUMBERS, times=st.integers(1, 2))
+    def plan_a_step(self, number: int, times: int) -> None:
+        """Plan one step, perhaps twice; the planner saw the job when the step before this was planned."""
+        seen = self.seen[self.job_id(number)]
+        if seen.by_planner.planned_at is None:
             for _ in range(times):
-                planning._plan_step(as_seen)
+                planning._plan_step(seen.by_planner)
+        seen.by_planner = MetadataFetchTask.objects.get(pk=seen.by_planner.pk)
 
-    @rule(job_id=found_jobs)
-    def plan_wholly(self, job_id: int) -> None:
-        jobs.plan_job(job_id, budget=LIVE)
+    @rule(number=NUMBERS)
+    def plan_wholly(self, number: int) -> None:
+        jobs.plan_job(self.job_id(number), budget=LIVE)
 
     @rule(has_broker=st.booleans())
     def sweep(self, has_broker: bool) -> None:
@@ -199,31 +216,22 @@ class Engine(RuleBasedStateMachine):
 
     # --- Workers ----------------------------------------------------------------------------------
 
-    @rule(target=workers, job_id=found_jobs)
-    def claim(self, job_id: int) -> Any:
-        job = MetadataFetchTask.objects.get(pk=job_id)
-        is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now())
-        is_ready = Q(not_before=None) | Q(not_before__lte=Now())
-        claimable = set(job.chunks.filter(is_free, is_ready, finished_at=None).values_list("pk", flat=True))
-        self.leases += 1
-        chunk = jobs.claim_chunk(job_id, owner=f"owner {self.leases}")
-        if job.status not in ("pending", "running") or not claimable:
-            assert chunk is None
-            return multiple()
-        assert chunk is not None
-        assert chunk.pk in claimable
-        return Worker(chunk)
+    @rule(number=NUMBERS, count=st.integers(1, 2))
+    def claim_some(self, number: int, count: int) -> None:
+        self.claim(self.job_id(number), count=count)
 
-    @rule(target=workers, worker=workers)
-    def take_over(self, worker: Worker) -> Any:
-        """Let a lease run out and another worker claim, while the first one lives on."""
-        FetchChunk.objects.filter(pk=worker.chunk.pk, lease_owner=worker.chunk.lease_owner).update(
+    @rule(number=NUMBERS)
+    def take_over(self, number: int) -> None:
+        """Let a lease run out and others claim, while the first worker lives on."""
+        chunk = self.worker(number).chunk
+        FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner).update(
             lease_expires_at=Now() - timedelta(seconds=1)
         )
-        return self.claim(worker.chunk.job_id)
+        self.claim(chunk.job_id, count=2)
 
-    @rule(worker=workers)
-    def renew(self, worker: Worker) -> None:
+    @rule(number=NUMBERS)
+    def renew(self, number: int) -> None:
+        worker = self.worker(number)
         if worker.owns_chunk:
             jobs.renew_lease(worker.chunk)
         else:
@@ -233,25 +241,29 @@ class Engine(RuleBasedStateMachine):
             assert self.frozen(worker.chunk.job_id) == before
 
     @rule(
-        worker=workers,
+        number=NUMBERS,
         answers=st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=CHUNK),
         delay=DELAYS,
         is_told=st.booleans(),
     )
-    def save(self, worker: Worker, answers: list[str], delay: jobs.Delay, is_told: bool) -> None:
+    def save(self, number: int, answers: list[str], delay: jobs.Delay, is_told: bool) -> None:
         """Save the next tracks; the worker may never learn that its COMMIT went through."""
+        worker = self.worker(number)
         self.save_answers(worker if is_told else copy.deepcopy(worker), answers, delay)
 
-    @rule(worker=workers)
-    def save_the_rest(self, worker: Worker) -> None:
+    @rule(number=NUMBERS)
+    def save_the_rest(self, number: int) -> None:
+        worker = self.worker(number)
         self.save_answers(worker, ["song"] * CHUNK, jobs.Delay(0, is_attempt=False))
 
-    @rule(worker=workers, delay=DELAYS)
-    def postpone(self, worker: Worker, delay: jobs.Delay) -> None:
+    @rule(number=NUMBERS, delay=DELAYS)
+    def postpone(self, number: int, delay: jobs.Delay) -> None:
+        worker = self.worker(number)
         self.give_back(worker, lambda: jobs.postpone_chunk(worker.chunk, delay=delay, error=NotFound()))
 
-    @rule(worker=workers)
-    def release(self, worker: Worker) -> None:
+    @rule(number=NUMBERS)
+    def release(self, number: int) -> None:
+        worker = self.worker(number)
         self.give_back(worker, lambda: jobs.release_chunk(worker.chunk))
 
     def give_back(self, worker: Worker, action: Callable[[], None]) -> None:
@@ -338,8 +350,8 @@ class Engine(RuleBasedStateMachine):
     def check_status(self, job: MetadataFetchTask, chunks: list[FetchChunk]) -> None:
         seen = self.seen[job.pk]
         if seen.status in job.ENDED:
-            assert job.status == seen.status
-        seen.status = job.status
+            assert (job.status, job.total_tracks) == (seen.status, seen.total)
+        seen.status, seen.total = job.status, job.total_tracks
         assert (job.completed_at is not None) == (job.status in job.ENDED)
         is_wanted = job.status in ("pending", "running")
         assert jobs.is_wanted(FetchChunk(job_id=job.pk)) == is_wanted
@@ -370,7 +382,6 @@ class Engine(RuleBasedStateMachine):
             jobs.plan_job(job_id, budget=LIVE)
             while chunk := jobs.claim_chunk(job_id, owner="the last"):
                 self.save_answers(Worker(chunk), ["song"] * chunk.size, jobs.Delay(0, is_attempt=False))
-        jobs.sweep()
         self.every_job_is_consistent()
         assert not MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE).exists()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
@@ -131,3 +132,10 @@ def workers(
     finally:
         for worker in started:
             worker.close()
+
+
+def startup_code(folder: Path, code: str) -> dict[str, str]:
+    """Return the environment in which every Python process runs `code` before anything else."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(dedent(code))
+    return {"PYTHONPATH": str(folder)}

@@ -1,0 +1,44 @@
+"""Fault 21: a track whose answer kills the process that reads it."""
+
+import pytest
+
+from catalog import jobs
+from catalog.tests.outcomes import assert_one_outcome_each, assert_quiet, is_over, keys_of
+from catalog.tests.tracks import add_tracks
+from catalog.tests.workers import startup_code, wait_until, workers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TRACKS, DEADLY = 40, 3
+
+DIE_OF_ONE_UUID = """
+    import os, signal, sys, uuid
+
+    read = uuid.UUID.__init__
+
+    def die_of_one(self, *args, **kwargs):
+        read(self, *args, **kwargs)
+        is_answer = sys._getframe(1).f_globals.get("__name__") == "soundcharts.fields"
+        if is_answer and str(self) == "{deadly}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    uuid.UUID.__init__ = die_of_one
+"""
+
+
+def test_a_deadly_track_is_given_up_after_three_leases_and_the_others_are_fetched(
+    simulator, broker, settings, tmp_path
+):
+    settings.CHUNK_LEASE_SECONDS = 1
+    tracks = add_tracks(simulator, TRACKS)
+    code = DIE_OF_ONE_UUID.format(deadly=tracks[DEADLY].uuid)
+    with workers(tmp_path, **startup_code(tmp_path / "deadly", code)) as (worker,):
+        job = jobs.request_metadata(keys_of(tracks)).job
+        wait_until(lambda: is_over(job) or (jobs.sweep() and is_over(job)), seconds=60)
+    assert_one_outcome_each(job, tracks)
+    assert list(job.failures.values_list("track_id", "code")) == [(tracks[DEADLY].pk, "worker_lost")]
+    assert job.updated_tracks == TRACKS - 1
+    assert simulator.state.asked(DEADLY) == jobs.MAX_LEASES
+    # Each death costs the answers that were under way, and no more.
+    assert max(simulator.state.answered(number) for number in range(TRACKS)) <= 1 + jobs.MAX_LEASES
+    assert_quiet(worker, may_fail=True)
