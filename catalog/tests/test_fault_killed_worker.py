@@ -109,7 +109,7 @@ def test_a_worker_killed_at_any_step_of_a_batch_costs_at_most_its_call(
     "step",
     [
         pytest.param("catalog.jobs.planning.add_chunks", id="step not committed"),
-        pytest.param("catalog.jobs.planning.ring", id="step committed"),
+        pytest.param("catalog.jobs.claim_chunk", id="step committed"),
         pytest.param("catalog.fetching.chunks.run_chunk", id="first chunk claimed"),
     ],
 )
