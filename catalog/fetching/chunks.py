@@ -47,6 +47,8 @@ def work_on_job(
         jobs.plan_job(job_id, budget=0)
         chunk = jobs.claim_chunk(job_id, owner=uuid4().hex, celery_task_id=celery_task_id)
         if chunk is None:
+            if jobs.has_work(job_id):
+                continue  # A step of the plan may find nothing, and the next one much.
             return
         if jobs.has_claimable_chunk(job_id) and doorbell.count_waiting() == 0:
             # Nobody is queueing, so another worker may be free.

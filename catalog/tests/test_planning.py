@@ -160,3 +160,11 @@ def test_fetching_begins_before_the_plan_is_finished(broker, simulator, settings
     job.refresh_from_db()
     assert planned_when_fetched[0] is False
     assert (job.status, job.updated_tracks) == ("completed", len(tracks))
+
+
+def test_a_step_that_finds_nothing_does_not_leave_the_rest_to_the_sweep(broker, simulator):
+    add_tracks(simulator, 5, fetched_at=timezone.now() - timedelta(days=40))
+    job = jobs.request_stale_metadata().job
+    work_on_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.updated_tracks) == ("completed", 5)
