@@ -13,6 +13,7 @@ exist that have no batch calls, and the API words both refusals alike (API.md). 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -35,6 +36,8 @@ BATCH_REFUSED = "batch_refused"
 BATCH_REFUSED_FOR = 24 * 60 * 60.0
 BATCH_WORKS = "batch_works"
 BATCH_WORKS_FOR = 24 * 60 * 60.0
+# Seconds for which a process trusts that an account still has the batch calls that it has used.
+ASK_AGAIN_AFTER = 5.0
 
 _REFUSALS = (InvalidRequest, NotFound, Blacklisted)
 
@@ -62,11 +65,12 @@ class SongFetcher:
         self.batch_size = batch_size
         self._client = client
         self._is_batch_proven = False
+        self._ask_again_at = 0.0
 
     @property
     def effective_batch_size(self) -> int:
         """Return how many songs a call brings: `batch_size`, or 1 for an account without batch calls."""
-        return 1 if self._client.limiter.recalls(BATCH_REFUSED) else self.batch_size
+        return 1 if self._is_batch_refused() else self.batch_size
 
     @property
     def knows_batches(self) -> bool:
@@ -102,7 +106,7 @@ class SongFetcher:
 
     def _fetch(self, uuids: Sequence[UUID], fetch: _Fetch) -> None:
         """Answer these uuids in `fetch`. Raises the error that makes going on useless."""
-        if len(uuids) < 2 or self._client.limiter.recalls(BATCH_REFUSED):
+        if len(uuids) < 2 or self._is_batch_refused():
             self._fetch_singly(uuids, fetch)
             return
         try:
@@ -152,6 +156,19 @@ class SongFetcher:
                 if error.is_temporary or error.stops_all:
                     raise
                 fetch.errors[uuid] = error
+
+    def _is_batch_refused(self) -> bool:
+        """Return whether the account is known to have no batch calls.
+
+        Where batches have worked it is asked now and then only: it would take a change of the plan.
+        """
+        now = time.monotonic()
+        if self._is_batch_proven and now < self._ask_again_at:
+            return False
+        is_refused = self._client.limiter.recalls(BATCH_REFUSED)
+        if not is_refused:
+            self._ask_again_at = now + ASK_AGAIN_AFTER
+        return is_refused
 
     def _learn(self, wanted: Sequence[UUID], fetch: _Fetch) -> None:
         """Conclude that the account has no batch calls, if nothing else explains what happened."""

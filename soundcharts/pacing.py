@@ -37,7 +37,8 @@ class Pace:
         The worst window begins with a whole burst and goes on at the interval, so the burst is taken off
         the rate.
         """
-        burst = min(10, 1 + calls_per_minute // 50)
+        # A quarter of a second at high rates, so that a pause of that length costs nothing.
+        burst = max(min(10, 1 + calls_per_minute // 50), calls_per_minute // 240)
         interval = WINDOW / (calls_per_minute - burst + 1)
         return cls(interval=interval, tolerance=(burst - 1) * interval)
 

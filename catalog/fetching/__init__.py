@@ -1,6 +1,7 @@
 """Fetching: working on a job's chunks, from the API to committed rows.
 
-chunks     what a worker does with a job: plan, claim, run, and what follows from an error
+chunks     what a worker does with a job: run its chunks, and what follows from an error
+shift      which chunk is next, its calls begun while the one before it ends
 ahead      batches of a chunk, several under way at once, handed out in order
 saving     one transaction: tracks, position, counters, failures
 imports    pages of an upstream list, which become tracks

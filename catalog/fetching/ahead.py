@@ -109,16 +109,22 @@ class BatchesAhead:
         self._open: list[Result] = []
         self._under_way: deque[tuple[list[Result], Future[Answers]]] = deque()
 
-    def fill(self) -> None:
-        """Queue batches so that no thread is idle while answers are saved."""
+    def fill(self, *, room: int | None = None) -> int:
+        """Queue batches, at most `room`, so that no thread is idle while answers are saved.
+
+        Returns how many more may be queued: above 0 only when the chunk has no more.
+        """
         depth = useful_depth(self._service) if self._depth is None else self._depth
         if not quota.leaves_reserve(self._service, calls=2 * QUEUED * depth * self._workers):
             # Near the reserve one call at a time, so that what others spend meanwhile is a few calls at most.
             depth = 1
         # Behind the calls that all threads make there are always some to begin when one of them ends.
         wanted = QUEUED * depth if depth == settings.FETCH_AHEAD > 1 else depth
-        for batch in self._next_batches(wanted - len(self._under_way)):
+        wanted -= len(self._under_way)
+        batches = self._next_batches(wanted if room is None else min(wanted, room))
+        for batch in batches:
             self._under_way.append((batch, _threads().submit(_fetch, self._service, batch, self._margin)))
+        return wanted - len(batches)
 
     @property
     def _margin(self) -> int:

@@ -1,19 +1,20 @@
-"""What a worker does with a job: plan it, claim its chunks, run them, and what follows from an error."""
+"""What a worker does with a job: run its chunks one after the other, and what follows from an error."""
 
 import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import uuid4
 
 from django.conf import settings
 
-from catalog import doorbell, jobs, quota
+from catalog import jobs, quota
 from catalog.fetching.ahead import Answers, BatchesAhead
 from catalog.fetching.imports import import_page, why_import_failed
 from catalog.fetching.saving import again_on_a_new_connection, save_results
+from catalog.fetching.shift import Shift
 from catalog.mapping import TrackReport
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from soundcharts.errors import RateLimited, SoundchartsError
@@ -41,21 +42,21 @@ def work_on_job(
     leased comes back when the lease runs out.
     """
     deadline = time.monotonic() + settings.WORK_SLICE_SECONDS
-    while time.monotonic() < deadline and not is_stopping():
-        # A step of the plan, thousands of tracks, before each chunk: fetching begins at once, and the
-        # plan is always far ahead of it.
-        jobs.plan_job(job_id, budget=0)
-        chunk = jobs.claim_chunk(job_id, owner=uuid4().hex, celery_task_id=celery_task_id)
-        if chunk is None:
-            if jobs.has_work(job_id):
-                continue  # A step of the plan may find nothing, and the next one much.
-            return
-        if jobs.has_claimable_chunk(job_id) and doorbell.count_waiting() == 0:
-            # Nobody is queueing, so another worker may be free.
-            jobs.ring(job_id)
-        run_chunk(
-            chunk, service=get_service(), should_stop=lambda: time.monotonic() > deadline or is_stopping()
-        )
+    service = get_service()
+    shift = Shift(job_id, service, celery_task_id=celery_task_id)
+
+    def is_over() -> bool:
+        return time.monotonic() > deadline or is_stopping()
+
+    try:
+        while shift.has_begun_next or not is_over():
+            if (taken := shift.next_chunk()) is not None:
+                chunk, ahead = taken
+                run_chunk(chunk, service=service, should_stop=is_over, ahead=ahead, shift=shift)
+            elif not jobs.has_work(job_id):  # A step of the plan may find nothing, and the next one much.
+                return
+    finally:
+        shift.end()
     if jobs.has_work(job_id):
         jobs.ring(job_id)
 
@@ -66,27 +67,33 @@ def run_chunk(
     service: SoundchartsService,
     should_stop: Callable[[], bool] = lambda: False,
     is_interactive: bool = False,
+    ahead: BatchesAhead | None = None,
+    shift: Shift | None = None,
 ) -> list[TrackReport]:
     """Work on a leased chunk until it is done, stopped, paused, postponed or lost.
 
     Returns the reports of the tracks done here. With `is_interactive` somebody is waiting: an error is
-    final and becomes the track's outcome, rather than something to try again in a minute.
+    final and becomes the track's outcome, rather than something to try again in a minute. `ahead` has the
+    calls that were begun for this chunk; `shift` begins those of the next one while this one ends.
     """
     job = MetadataFetchTask.objects.get(pk=chunk.job_id)
-    run = _run_pages if job.is_import else _run_tracks
-    reports: list[TrackReport] = []
+    run = _Run(job, chunk, service, lambda: should_stop() or not jobs.is_wanted(chunk), shift)
     try:
         while chunk.finished_at is None:
             try:
-                run(job, chunk, service, lambda: should_stop() or not jobs.is_wanted(chunk), reports)
+                if job.is_import:
+                    _run_pages(run)
+                else:
+                    _run_tracks(run, ahead)
                 break
             except SoundchartsError as error:
                 if not is_interactive and _is_put_off(error, job, chunk):
-                    return reports
+                    return run.reports
                 if job.is_import:
                     _fail_import(error, job)
                     break
-                reports += _give_up(error, job, chunk, service)
+                run.reports.extend(_give_up(error, run))
+                ahead = None
         if chunk.finished_at is None:
             jobs.release_chunk(chunk)
     except jobs.LeaseLost as error:
@@ -95,76 +102,84 @@ def run_chunk(
         jobs.release_chunk(chunk)
     finally:
         quota.note_quota(service, is_last=True)
-    return reports
+    return run.reports
 
 
-def _run_pages(
-    job: MetadataFetchTask,
-    chunk: FetchChunk,
-    service: SoundchartsService,
-    should_stop: Callable[[], bool],
-    reports: list[TrackReport],
-) -> None:
-    while chunk.finished_at is None and not should_stop():
-        import_page(job, chunk, service)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A chunk that is being worked on, and what has been reported of its tracks."""
+
+    job: MetadataFetchTask
+    chunk: FetchChunk
+    service: SoundchartsService
+    should_stop: Callable[[], bool]
+    shift: Shift | None
+    reports: list[TrackReport] = field(default_factory=list)
+
+    def batches(self, **options: int) -> BatchesAhead:
+        """Return the chunk's batches from its position on, none of them begun."""
+        options = {"batch_size": self.service.effective_batch_size} | options
+        return BatchesAhead(self.job, self.chunk, self.service, **options)
+
+    def keep_leases(self) -> None:
+        jobs.renew_lease(self.chunk)
+        if self.shift is not None:
+            self.shift.keep_lease()
 
 
-def _run_tracks(
-    job: MetadataFetchTask,
-    chunk: FetchChunk,
-    service: SoundchartsService,
-    should_stop: Callable[[], bool],
-    reports: list[TrackReport],
-) -> None:
+def _run_pages(run: _Run) -> None:
+    while run.chunk.finished_at is None and not run.should_stop():
+        import_page(run.job, run.chunk, run.service)
+
+
+def _run_tracks(run: _Run, ahead: BatchesAhead | None) -> None:
     """Fetch and save a chunk's tracks; raise what left the next of them without an answer."""
+    chunk = run.chunk
     if chunk.lease_count > jobs.MAX_LEASES:
-        reports += _give_up(WorkerKilled(), job, chunk, service, size=1)
+        run.reports.extend(_give_up(WorkerKilled(), run, batch_size=1))
     if chunk.lease_count == jobs.MAX_LEASES:
         # Somewhere in the next batch workers die: one by one, the culprit is found, the others are saved.
-        suspected = BatchesAhead(job, chunk, service, batch_size=service.effective_batch_size).peek()
-        suspects = BatchesAhead(job, chunk, service, batch_size=1, depth=1, limit=len(suspected))
-        _run_ahead(suspects, job, chunk, service, should_stop, reports)
+        suspects = run.batches(batch_size=1, depth=1, limit=len(run.batches().peek()))
+        _run_ahead(suspects, run, is_alone=True)
         chunk.lease_count = 0
         if chunk.finished_at is None:
             # Written before the next call, or the next death would be held against the track after them.
             jobs.renew_lease(chunk)
-    depth = 1 if chunk.lease_count >= jobs.SUSPICIOUS_LEASES else None
-    ahead = BatchesAhead(
-        job,
-        chunk,
-        service,
-        batch_size=service.effective_batch_size,
-        depth=depth,
-        workers=jobs.count_living_leases(),
-    )
-    _run_ahead(ahead, job, chunk, service, should_stop, reports)
+    if chunk.lease_count >= jobs.SUSPICIOUS_LEASES:
+        _run_ahead(run.batches(depth=1), run, is_alone=True)
+    else:
+        _run_ahead(ahead or run.batches(workers=jobs.count_living_leases()), run)
 
 
-def _run_ahead(
-    ahead: BatchesAhead,
-    job: MetadataFetchTask,
-    chunk: FetchChunk,
-    service: SoundchartsService,
-    should_stop: Callable[[], bool],
-    reports: list[TrackReport],
-) -> None:
+def _run_ahead(ahead: BatchesAhead, run: _Run, *, is_alone: bool = False) -> None:
+    """Fetch and save batches to their end; what workers may die of is worked on with nothing beside it."""
+    shift = None if is_alone else run.shift
+
+    def begin_more() -> None:
+        room = ahead.fill()
+        if shift is not None and room > 0:
+            shift.begin_next(run.job, room=room)
+
     try:
         while True:
-            if again_on_a_new_connection(should_stop):
+            if again_on_a_new_connection(run.should_stop):
                 ahead.start_nothing_more()
+                if shift is not None:
+                    shift.start_nothing_more()
             else:
-                again_on_a_new_connection(ahead.fill)
+                again_on_a_new_connection(begin_more)
             if not ahead.is_busy:
                 break
-            keep_lease = partial(again_on_a_new_connection, lambda: jobs.renew_lease(chunk))
-            _save(ahead.take(keep_waiting=keep_lease), chunk, reports)
-            again_on_a_new_connection(lambda: quota.note_quota(service))
+            _save(ahead.take(keep_waiting=partial(again_on_a_new_connection, run.keep_leases)), run)
+            if shift is not None:
+                again_on_a_new_connection(shift.keep_lease)
+            again_on_a_new_connection(lambda: quota.note_quota(run.service))
     finally:
         calls = ahead.abandon()
-        again_on_a_new_connection(lambda: jobs.record_calls(job.pk, calls))
+        again_on_a_new_connection(lambda: jobs.record_calls(run.job.pk, calls))
 
 
-def _save(answers: Answers, chunk: FetchChunk, reports: list[TrackReport]) -> None:
+def _save(answers: Answers, run: _Run) -> None:
     """Save what was answered, and raise what left the tracks after that without an answer.
 
     Tracks without an answer that have answered ones behind them are put off into a chunk of their own.
@@ -174,9 +189,10 @@ def _save(answers: Answers, chunk: FetchChunk, reports: list[TrackReport]) -> No
     while results and results[-1].is_unanswered and not results[-1].is_elsewhere:
         results = results[:-1]
     if results:
-        reports += save_results(chunk, results, calls=answers.calls, delay=_delay_after(answers.error))
+        delay = _delay_after(answers.error)
+        run.reports.extend(save_results(run.chunk, results, calls=answers.calls, delay=delay))
     else:
-        jobs.record_calls(chunk.job_id, answers.calls)
+        jobs.record_calls(run.job.pk, answers.calls)
     if answers.error is not None and (answers.error.stops_all or len(results) < len(answers.results)):
         raise answers.error
 
@@ -223,18 +239,12 @@ def _fail_import(error: SoundchartsError, job: MetadataFetchTask) -> None:
         logger.info("job %s: had ended already", job.pk)
 
 
-def _give_up(
-    error: SoundchartsError,
-    job: MetadataFetchTask,
-    chunk: FetchChunk,
-    service: SoundchartsService,
-    *,
-    size: int | None = None,
-) -> list[TrackReport]:
+def _give_up(error: SoundchartsError, run: _Run, **options: int) -> list[TrackReport]:
     """Fail the next batch with an error; the rest of the chunk has its own chance."""
-    batch = BatchesAhead(job, chunk, service, batch_size=size or service.effective_batch_size).peek()
-    failed = [replace(result, answer=error) if result.item else result for result in batch]
-    return save_results(chunk, failed, calls=0)
+    failed = [
+        replace(result, answer=error) if result.item else result for result in run.batches(**options).peek()
+    ]
+    return save_results(run.chunk, failed, calls=0)
 
 
 def fetch_track_now(track: Track, *, requested_by: jobs.User = None) -> tuple[MetadataFetchTask, TrackReport]:

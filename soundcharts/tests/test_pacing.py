@@ -92,7 +92,7 @@ def test_rest_earns_a_small_burst_and_a_start_none(clock: Clock) -> None:
 
     assert burst() == 1
     clock.now += 60
-    assert burst() == 10
+    assert burst() == 20
 
 
 def test_turn_is_given_only_shortly_before_it_comes(clock: Clock) -> None:
