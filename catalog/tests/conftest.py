@@ -100,3 +100,9 @@ def uncollected_static_files(settings) -> None:
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
+
+
+@pytest.fixture
+def one_call_at_a_time(settings) -> None:
+    """A worker whose steps come one after the other, so that a test can say what was under way."""
+    settings.FETCH_AHEAD = 1

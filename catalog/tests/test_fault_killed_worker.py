@@ -23,12 +23,7 @@ from catalog.tests.outcomes import (
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import die_before, wait_until, workers
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def one_call_at_a_time(settings):
-    settings.FETCH_AHEAD = 1
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_call_at_a_time")]
 
 
 def expire_leases() -> None:

@@ -12,12 +12,7 @@ from catalog.models import MetadataFetchTask
 from catalog.tests.outcomes import assert_one_outcome_each, finish_here, keys_of, songs_by_times_asked
 from catalog.tests.tracks import add_tracks
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def one_call_at_a_time(settings):
-    settings.FETCH_AHEAD = 1
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_call_at_a_time")]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from catalog.tests.together import all_at_once
 from catalog.tests.tracks import add_tracks
 from conftest import API_KEY
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_call_at_a_time")]
 
 REFUSALS = [
     pytest.param("quota_exhausted", {}, "quota_exhausted", id="quota"),

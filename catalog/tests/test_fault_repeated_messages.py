@@ -8,12 +8,7 @@ from catalog.tests.outcomes import assert_one_outcome_each, assert_quiet, is_ove
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def one_call_at_a_time(settings):
-    settings.FETCH_AHEAD = 1
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_call_at_a_time")]
 
 
 def test_of_five_messages_for_one_chunk_four_make_no_call(simulator, broker, tmp_path):
