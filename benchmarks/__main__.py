@@ -40,6 +40,7 @@ def plan(*, is_quick: bool) -> list[Benchmark]:
     fetched, kept = (2_000, 10_000) if is_quick else (10_000, 100_000)
     return [
         Benchmark("paced", "fetching", [fetched], bounds.CALLS_PER_MINUTE, seconds=45),
+        Benchmark("people", "people", [12_000], bounds.CALLS_PER_MINUTE),
         Benchmark("unpaced", "fetching", [fetched], NO_CEILING, seconds=45),
         # No latency: what a worker keeps does not depend on how long it waits.
         Benchmark(

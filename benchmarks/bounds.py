@@ -60,6 +60,17 @@ def sections(*, is_quick: bool) -> list[Section]:
             ],
         ),
         Section(
+            "people",
+            "Fetching single tracks in the admin while a bulk run spends every call",
+            [
+                Line(
+                    "slowest_press", "slowest of ten presses, s", ",.2f", at_most(1 + LATENCY, "≤ 1 + 200 ms")
+                ),
+                Line("answered_presses", "presses that brought the track", ",.0f", at_least(10, "all")),
+                Line("bulk_went_on", "the bulk run went on all the while", ",.0f", at_least(1, "1: yes")),
+            ],
+        ),
+        Section(
             "unpaced",
             f"Fetching {fetched} tracks: no ceiling, {BATCH} tracks and 200 ms a call",
             [

@@ -44,6 +44,11 @@ _COLUMNS = (
 )
 
 
+def song_uuid(number: int) -> UUID:
+    """Return the uuid of the simulator's song of this number."""
+    return _SONGS.song_uuid(number)
+
+
 def add_unknown_tracks(count: int) -> None:
     """Add the simulator's first songs as tracks of which only the uuid is known."""
     blank = ("", "", "", "", None, None, "", "", "", "[]", None, "[]", "", 0, None)

@@ -29,7 +29,7 @@ LONGEST_SECONDS = 60.0
 
 def measure_growth(folder: Path, *, sizes: Sequence[int]) -> dict[str, float]:
     """Fill the database size by size; return each cost as "<cost>@<size>", and the largest's in full."""
-    client = _staff_client()
+    client = staff_client()
     costs: dict[str, float] = {}
     filled = 0
     for size in sizes:
@@ -47,7 +47,8 @@ def measure_growth(folder: Path, *, sizes: Sequence[int]) -> dict[str, float]:
     return costs | found | _staff_at_full_size(client) | _first_saved_tracks(folder)
 
 
-def _staff_client() -> Client:
+def staff_client() -> Client:
+    """Return the browser of someone who may do everything."""
     # Where collectstatic would put its files, so that nobody is warned that it is missing.
     Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
     client = Client()
