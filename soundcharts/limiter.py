@@ -37,6 +37,9 @@ LOCAL_SHARE = 8
 
 _SHORTEST_SLEEP = 0.005
 
+# Seconds for which the threads of a process go by one answer of whether there is a pause.
+_PAUSE_KNOWN_FOR = 0.05
+
 # KEYS[1] is a hash of tat_bulk, tat_interactive and paused_until, in microseconds of the server's clock.
 # ARGV: 1 if interactive, max_wait, horizon; then interval, tolerance and the last known tat of the bulk
 # lane and the same of the interactive lane, all in microseconds.
@@ -146,6 +149,9 @@ class RateLimiter:
         self._paused_until = 0.0
         self._memories: dict[str, float] = {}
         self._lock = threading.Lock()
+        # By whether the caller is interactive.
+        self._queues = {True: threading.Lock(), False: threading.Lock()}
+        self._pause_asked_at = -math.inf
         self._redis_again_at = 0.0
         self._warn_again_at = 0.0
         self._redis = redis.Redis.from_url(
@@ -168,18 +174,30 @@ class RateLimiter:
         """
         give_up_at = time.monotonic() + max_wait
         while True:
-            left = max(0.0, give_up_at - time.monotonic())
-            is_given, wait = self._ask(interactive=interactive, max_wait=left)
-            if is_given:
-                time.sleep(wait)
-                # Somebody may have asked for a pause while this call waited for its turn.
-                if not wait or self._pause_left() <= 0:
-                    return
-            elif wait > left:
-                raise RateLimited(retry_after=wait)
-            else:
+            wait = self._take_turn(interactive=interactive, give_up_at=give_up_at)
+            time.sleep(wait)
+            # Somebody may have asked for a pause while this call waited for its turn.
+            if not wait or self._pause_left() <= 0:
+                return
+
+    def _take_turn(self, *, interactive: bool, give_up_at: float) -> float:
+        """Return the seconds until a turn that is now this caller's. Raises RateLimited."""
+        # One thread of a lane asks for all: the others could not get an earlier turn by asking, too.
+        queue = self._queues[interactive]
+        is_first = queue.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
+        try:
+            while True:
+                left = max(0.0, give_up_at - time.monotonic())
+                is_given, wait = self._ask(interactive=interactive, max_wait=left)
+                if is_given:
+                    return wait
+                if wait > left:
+                    raise RateLimited(retry_after=wait)
                 # Turns are given out only shortly before they come, and not all should ask at once.
                 time.sleep(max(_SHORTEST_SLEEP, wait - HORIZON * random.random()))  # noqa: S311
+        finally:
+            if is_first:
+                queue.release()
 
     def pause(self, seconds: float) -> None:
         """Let nobody start a call before `seconds` from now, at most an hour. The longest pause wins."""
@@ -223,8 +241,14 @@ class RateLimiter:
 
     def _pause_left(self) -> float:
         """Return the seconds until calls may start again, 0 or less if they may."""
-        left = self._with_redis(lambda: self._pause_left_script(keys=[self._key]))
-        return max(self._own_pause_left(), (left or 0) / 1_000_000)
+        now = time.monotonic()
+        if now - self._pause_asked_at < _PAUSE_KNOWN_FOR:
+            return self._own_pause_left()
+        self._pause_asked_at = now
+        if left := self._with_redis(lambda: self._pause_left_script(keys=[self._key])):
+            with self._lock:
+                self._paused_until = max(self._paused_until, now + left / 1_000_000)
+        return self._own_pause_left()
 
     def _own_pause_left(self) -> float:
         return self._paused_until - time.monotonic()

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 # A minute, and half a second for the differing ways from here to the server: calls that start in one minute
 # may arrive in a slightly shorter one.
-WINDOW = 60.5
+WINDOW = 60.3
 
 # Turns are given out at most this long before they come. So, whatever happens to Redis, at most so many
 # seconds' worth of turns are unknown to whoever starts from nothing, and WINDOW leaves room for these.
-HORIZON = 0.5
+HORIZON = 0.3
 
 # Kept for people. They also take a turn of the bulk lane where that comes sooner, so little is enough.
 INTERACTIVE_SHARE = 0.005
