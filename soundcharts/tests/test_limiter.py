@@ -100,6 +100,44 @@ def test_processes_share_one_pace(redis_url: str) -> None:
     assert starts[-1] - starts[0] > (len(starts) - 1) * 0.050
 
 
+def test_threads_that_wait_do_not_all_ask_for_the_next_turn(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 600)
+    server = redis.Redis.from_url(redis_url)
+    server.config_resetstat()
+
+    starts = starts_within(2, limiter, threads=24)
+
+    commands = sum(stats["calls"] for name, stats in server.info("commandstats").items() if "evalsha" in name)
+    # A turn that is given, one refused before it, a look for a pause; and the last call of each thread.
+    assert len(starts) >= 15
+    assert commands <= 4 * len(starts) + 2 * 24
+
+
+def test_a_thread_that_waits_behind_others_is_refused_when_its_time_is_over(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 30)
+    limiter.acquire(interactive=False, max_wait=0)
+    first = threading.Thread(target=limiter.acquire, kwargs={"interactive": False, "max_wait": 5})
+    first.start()
+    time.sleep(0.1)
+
+    with takes(0.2, 1), pytest.raises(RateLimited) as raised:
+        limiter.acquire(interactive=False, max_wait=0.3)
+    assert raised.value.retry_after > 1
+    first.join()
+
+
+def test_a_person_does_not_wait_behind_the_threads_of_bulk_work(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 60)
+    limiter.acquire(interactive=False, max_wait=0)
+    bulk = threading.Thread(target=limiter.acquire, kwargs={"interactive": False, "max_wait": 5})
+    bulk.start()
+    time.sleep(0.1)
+
+    with takes(0, 0.5):
+        limiter.acquire(interactive=True, max_wait=1)
+    bulk.join()
+
+
 def test_credentials_have_limits_of_their_own(redis_url: str) -> None:
     RateLimiter(redis_url, CREDENTIAL, 60).acquire(interactive=False, max_wait=0)
 
