@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import environ
 from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
-from django.templatetags.static import static
-from django.urls import reverse_lazy
+
+from config import policy, theme
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -103,16 +103,6 @@ def _database() -> dict[str, Any]:
     return database
 
 
-def _page(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
-    """Return a line of the admin's side bar, shown to those who may view what it leads to."""
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
-        "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
-    }
-
-
 # What the processes write: collected static files, beat's schedule.
 VAR_DIR = Path(_text("VAR_DIR", str(BASE_DIR / "var")))
 VAR_DIR.mkdir(parents=True, exist_ok=True)
@@ -141,12 +131,19 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY
-# A proxy that ends TLS must set this header, and strip it from what clients send.
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _flag("BEHIND_TLS_PROXY", False) else None
+# A proxy that ends TLS must set X-Forwarded-Proto, strip it from what clients send, and add the client's
+# address to X-Forwarded-For.
+BEHIND_TLS_PROXY = _flag("BEHIND_TLS_PROXY", False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
+SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = policy.CONTENT_SECURITY_POLICY
+PERMISSIONS_POLICY = policy.PERMISSIONS_POLICY
 
 INSTALLED_APPS = [
     "unfold",
+    "axes",
+    "csp",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -160,6 +157,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django_permissions_policy.PermissionsPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -167,6 +166,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -197,6 +197,30 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# Where a log-in leads that was not asked for by a page.
+LOGIN_REDIRECT_URL = "admin:index"
+LOGIN_URL = "admin:login"
+# Failed log-ins for one user name from one address, after which the name has to wait there.
+AXES_FAILURE_LIMIT = _number("LOGIN_FAILURES", 5, low=1, high=100)
+# How long, in minutes. Failures before that are forgotten, and their rows deleted with the next log-in.
+AXES_COOLOFF_TIME = timedelta(minutes=_number("LOGIN_WAIT_MINUTES", 15, low=1, high=1440))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "config.login.find_address"
+AXES_LOCKOUT_CALLABLE = "config.login.answer_refused"
+AXES_RESET_ON_SUCCESS = True
+# Whoever goes on trying does not make the wait longer.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+# Nothing is kept for ever: the last log-in of a user is on the user's page, the rest is for the logs.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+# Not in the logs: people type their password into the wrong field.
+AXES_SENSITIVE_PARAMETERS = ["username"]
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -211,40 +235,8 @@ if DEBUG:
     # Without a collectstatic first.
     STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 
-UNFOLD = {
-    "SITE_TITLE": "Liner Notes",
-    "SITE_HEADER": "Liner Notes",
-    "SITE_SYMBOL": "library_music",
-    "SITE_FAVICONS": [
-        {
-            "rel": "icon",
-            "type": "image/svg+xml",
-            "href": lambda request: static("catalog/favicon.svg"),
-        }
-    ],
-    "SHOW_VIEW_ON_SITE": False,
-    "STYLES": [lambda request: static("catalog/liner_notes.css")],
-    "SIDEBAR": {
-        "navigation": [
-            {
-                "title": "Catalogue",
-                "items": [
-                    _page("Tracks", "music_note", "catalog", "track"),
-                    _page("Fetch tasks", "sync", "catalog", "metadatafetchtask"),
-                    _page("Fetch failures", "error", "catalog", "fetchfailure"),
-                ],
-            },
-            {
-                "title": "People",
-                "separator": True,
-                "items": [
-                    _page("Users", "person", "auth", "user"),
-                    _page("Groups", "group", "auth", "group"),
-                ],
-            },
-        ],
-    },
-}
+# Names, colours and side bar of the admin.
+UNFOLD = theme.UNFOLD
 
 # --- The database -------------------------------------------------------------------------------
 

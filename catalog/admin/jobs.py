@@ -15,10 +15,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from catalog import jobs
+from catalog.admin.refusing import RefusingAdmin
 from catalog.admin.tracks import job_address, tell
 from catalog.fetching import LIST_PAGE
 from catalog.jobs.states import TRANSITIONS
@@ -38,7 +38,7 @@ STATUS_COLOURS = {
 }
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(RefusingAdmin):
     """A list and pages to read: nothing is added, changed or deleted here."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

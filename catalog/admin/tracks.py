@@ -14,11 +14,11 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from catalog import jobs
 from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackForm, plural
+from catalog.admin.refusing import RefusingAdmin
 from catalog.fetching import fetch_track_now
 from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
@@ -78,7 +78,7 @@ class FreshnessFilter(admin.SimpleListFilter):
 
 
 @admin.register(Track)
-class TrackAdmin(ModelAdmin):
+class TrackAdmin(RefusingAdmin):
     form = TrackForm
     list_display = ("title", "isrc", "label", "genre", "release_date", "freshness", "metadata_fetched_at")
     list_filter = (FreshnessFilter,)

@@ -1,0 +1,20 @@
+"""What is not offered is refused, too."""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin
+
+
+class RefusingAdmin(ModelAdmin):
+    """An admin that answers 403 to an action that this user may not take; Django's would ignore it."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        chosen = {*request.POST.getlist("action")} & {*self.actions, "delete_selected"}
+        if chosen - {*self.get_actions(request)}:
+            raise PermissionDenied
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response

@@ -1,0 +1,249 @@
+"""Every address of the catalogue's admin: who may go there, who may press what, and that it is written down.
+
+The addresses come from the admin itself. A new one has to be added to the table below, or a test fails.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from catalog import jobs
+from catalog.models import FetchFailure, MetadataFetchTask, Track
+from catalog.roles import ROLES, permissions_of
+
+NOBODY: tuple[str, ...] = ()
+OPERATOR = ("Operator",)
+EDITOR = ("Editor", *OPERATOR)
+VIEWER = ("Viewer", *EDITOR)
+# Staff who were given nothing.
+STAFF = ("Outsider", *VIEWER)
+VISITORS = (*STAFF, "anonymous")
+
+SUBMITTED = {"_form_submitted": "on"}
+TICKED = {"_selected_action": "{track}", "select_across": "0"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Who may GET and POST an address; all others get `refusal`, and without a log-in the log-in page."""
+
+    get: tuple[str, ...]
+    post: tuple[str, ...]
+    # What has to be sent for a POST to do something. None: nothing can be done here by a POST.
+    press: dict[str, str] | None = None
+    refusal: int = 403
+    get_refusal: int | None = None
+    # Where its link, button or choice is seen; None: it is no button.
+    button: str | None = None
+
+
+# Follow the address of a row's page: a redirect, before anything is looked at.
+REDIRECT = Address(STAFF, STAFF)
+HISTORY = Address(VIEWER, VIEWER)
+NO_PAGE = Address(NOBODY, NOBODY)
+LIST = Address(VIEWER, VIEWER)
+READ_ONLY = Address(VIEWER, NOBODY)
+CONTROL = {"get": NOBODY, "get_refusal": 405, "post": OPERATOR, "press": {}}
+ACTION = {"get": VIEWER, "post": OPERATOR}
+
+TRACK, TASK, FAILURE = "catalog/track/", "catalog/metadatafetchtask/", "catalog/fetchfailure/"
+EXPECTED = {
+    TRACK: LIST,
+    f"{TRACK} fetch_in_background": Address(
+        **ACTION, press=TICKED | {"action": "fetch_in_background", "fetch": "all"}, button="list"
+    ),
+    f"{TRACK} create_bulk_task": Address(
+        **ACTION, press=TICKED | {"action": "create_bulk_task", "fetch": "all"}, button="list"
+    ),
+    f"{TRACK} delete_selected": Address(
+        VIEWER, NOBODY, press=TICKED | {"action": "delete_selected", "post": "yes"}, button="list"
+    ),
+    f"{TRACK}add/": Address(
+        EDITOR, EDITOR, press={"uuid": "7d534228-5165-11e9-9375-549f35161576"}, button="list"
+    ),
+    f"{TRACK}import_from_api/": Address(
+        EDITOR, EDITOR, press=SUBMITTED | {"limit": "10", "offset": "0"}, button="list"
+    ),
+    f"{TRACK}fetch_all_metadata/": Address(OPERATOR, OPERATOR, press=SUBMITTED, button="list"),
+    f"{TRACK}<path:object_id>/fetch_now/": Address(OPERATOR, OPERATOR, press=SUBMITTED, button="track"),
+    f"{TRACK}<path:object_id>/change/": Address(
+        VIEWER, EDITOR, press={"name": "By hand", "initial-name": ""}, button=None
+    ),
+    f"{TRACK}<path:object_id>/delete/": Address(NOBODY, NOBODY, press={"post": "yes"}, button="track"),
+    f"{TRACK}<path:object_id>/history/": HISTORY,
+    f"{TRACK}<path:object_id>/": REDIRECT,
+    TASK: LIST,
+    f"{TASK}add/": NO_PAGE,
+    f"{TASK}<int:job_id>/progress/": LIST,
+    f"{TASK}<int:job_id>/pause/": Address(**CONTROL, button="running"),
+    f"{TASK}<int:job_id>/resume/": Address(**CONTROL, button="paused"),
+    f"{TASK}<int:job_id>/cancel/": Address(**CONTROL, button="running"),
+    f"{TASK}<int:job_id>/retry/": Address(**CONTROL, button="failed"),
+    f"{TASK}<path:object_id>/change/": READ_ONLY,
+    f"{TASK}<path:object_id>/delete/": NO_PAGE,
+    f"{TASK}<path:object_id>/history/": HISTORY,
+    f"{TASK}<path:object_id>/": REDIRECT,
+    FAILURE: LIST,
+    f"{FAILURE}add/": NO_PAGE,
+    f"{FAILURE}<path:object_id>/change/": READ_ONLY,
+    f"{FAILURE}<path:object_id>/delete/": NO_PAGE,
+    f"{FAILURE}<path:object_id>/history/": HISTORY,
+    f"{FAILURE}<path:object_id>/": REDIRECT,
+    # Whoever may see nothing of an app is told that it is not there.
+    "catalog/": Address(VIEWER, VIEWER, refusal=404),
+}
+PRESSES = [address for address, row in EXPECTED.items() if row.press is not None]
+BUTTONS = [address for address, row in EXPECTED.items() if row.button]
+
+
+def find_patterns(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for pattern in resolver.url_patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from find_patterns(pattern, route)
+        else:
+            yield route, pattern
+
+
+def addresses() -> set[str]:
+    """Return every route of the catalogue's admin, and every action on ticked rows as one of its list."""
+    routes = {route.removeprefix("admin/") for route, _ in find_patterns(get_resolver())}
+    found = {route for route in routes if route.startswith("catalog/")} | {"catalog/"}
+    superuser = User(is_superuser=True, is_staff=True, is_active=True)
+    for model in (Track, MetadataFetchTask, FetchFailure):
+        model_admin = admin.site.get_model_admin(model)
+        request = type("Request", (), {"user": superuser, "GET": {}})()
+        found |= {f"catalog/{model._meta.model_name}/ {name}" for name in model_admin.get_actions(request)}
+    return found
+
+
+def test_the_table_knows_every_address_and_every_action():
+    assert addresses() == set(EXPECTED)
+
+
+@pytest.fixture
+def clients(db) -> dict[str, Client]:
+    """A browser for each kind of visitor."""
+    found = {"anonymous": Client()}
+    for name in STAFF:
+        user = User.objects.create_user(name, is_staff=True)
+        if name in ROLES:
+            group, _ = Group.objects.get_or_create(name=name)
+            group.permissions.set(
+                Permission.objects.filter(
+                    content_type__app_label="catalog", codename__in=permissions_of(name)
+                )
+            )
+            user.groups.add(group)
+        found[name] = Client()
+        found[name].force_login(user)
+    return found
+
+
+@pytest.fixture
+def things(make_track, make_failed_job, broker, simulator) -> dict[str, Any]:
+    """A track, and a job in each state that has buttons of its own."""
+    tracks = [make_track(number) for number in range(4)]
+    failed = make_failed_job(tracks[1])
+    paused = jobs.request_metadata([tracks[2].pk]).job
+    jobs.pause_job(paused)
+    running = jobs.request_metadata([tracks[3].pk]).job
+    return {
+        "track": tracks[0].pk,
+        "failed": failed.pk,
+        "paused": paused.pk,
+        "running": running.pk,
+        "failure": failed.failures.get().pk,
+    }
+
+
+def fill_in(address: str, things: dict[str, Any]) -> str:
+    """Return the path of an address: with the track's key, or that of the job which shows its button."""
+    key = things["track"]
+    if address.startswith(TASK):
+        key = things[EXPECTED[address].button or "running"]
+    elif address.startswith(FAILURE):
+        key = things["failure"]
+    route = address.split(" ")[0]
+    for placeholder in ("<path:object_id>", "<int:job_id>"):
+        route = route.replace(placeholder, str(key))
+    return f"/admin/{route}"
+
+
+def values_for(address: str, things: dict[str, Any]) -> dict[str, str]:
+    return {name: text.format(**things) for name, text in (EXPECTED[address].press or {}).items()}
+
+
+def outcome_of(answer) -> str | int:
+    if answer.status_code == 302 and answer.headers["Location"].startswith(reverse("admin:login")):
+        return "log-in page"
+    return "allowed" if answer.status_code in (200, 302) else answer.status_code
+
+
+def expected_outcomes(allowed: tuple[str, ...], refusal: int) -> dict[str, str | int]:
+    outcomes: dict[str, str | int] = {name: "allowed" if name in allowed else refusal for name in STAFF}
+    return outcomes | {"anonymous": "log-in page"}
+
+
+@pytest.mark.parametrize("address", EXPECTED)
+def test_a_page_is_for_those_who_may_see_it(address, clients, things):
+    row = EXPECTED[address]
+    path = fill_in(address, things)
+    outcomes = {name: outcome_of(clients[name].get(path)) for name in VISITORS}
+    assert outcomes == expected_outcomes(row.get, row.get_refusal or row.refusal)
+
+
+@pytest.mark.parametrize("address", EXPECTED)
+def test_a_press_is_for_those_who_may_press(address, clients, things, simulator):
+    row = EXPECTED[address]
+    path = fill_in(address, things)
+    # Without confirming where that is asked for: this is about who is let in.
+    values = {name: text for name, text in values_for(address, things).items() if name not in SUBMITTED}
+    outcomes = {name: outcome_of(clients[name].post(path, values)) for name in VISITORS}
+    assert outcomes == expected_outcomes(row.post, row.refusal)
+
+
+@pytest.mark.parametrize("address", PRESSES)
+def test_a_press_that_is_refused_changes_nothing(address, clients, things, simulator):
+    path, values = fill_in(address, things), values_for(address, things)
+    before = list(Track.objects.values()), list(MetadataFetchTask.objects.values())
+    for name in set(VISITORS) - set(EXPECTED[address].post):
+        clients[name].post(path, values)
+    assert (list(Track.objects.values()), list(MetadataFetchTask.objects.values())) == before
+    assert not LogEntry.objects.exists()
+    assert simulator.state.calls.total() == 0
+
+
+@pytest.mark.parametrize("address", PRESSES)
+def test_a_press_stands_in_the_log_in_the_name_of_who_pressed(address, clients, things, admin_user):
+    allowed = EXPECTED[address].post
+    client = clients[allowed[-1]] if allowed else Client()
+    if not allowed:
+        client.force_login(admin_user)
+    client.post(fill_in(address, things), values_for(address, things))
+    assert [entry.user.username for entry in LogEntry.objects.all()] == [
+        allowed[-1] if allowed else admin_user.username
+    ]
+
+
+def test_whoever_may_post_either_presses_something_or_only_reads():
+    only_reads = {address for address, row in EXPECTED.items() if row.press is None and row.post}
+    assert {EXPECTED[address].post for address in only_reads} <= {VIEWER, STAFF}
+
+
+@pytest.mark.parametrize("address", BUTTONS)
+def test_a_button_is_shown_to_those_who_may_press_it(address, clients, things, admin_client):
+    row = EXPECTED[address]
+    pages = {"list": f"/admin/{TRACK}", "track": f"/admin/{TRACK}{things['track']}/change/"}
+    page = pages.get(row.button) or f"/admin/{TASK}{things[row.button]}/change/"
+    what = f'"{address.split(" ")[1]}"' if " " in address else fill_in(address, things)
+    shown = {name for name in VIEWER if what in clients[name].get(page).content.decode()}
+    assert shown == set(row.post)
+    assert what in admin_client.get(page).content.decode()

@@ -1,0 +1,196 @@
+"""Logging in, and the wait after too many wrong passwords."""
+
+from datetime import timedelta
+
+import pytest
+import redis
+from axes.models import AccessAttempt, AccessLog
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
+
+LOGIN = reverse("admin:login")
+WAIT = "Too many failed log-ins for this user name from your address."
+FAILURES = 5
+
+
+@pytest.fixture(autouse=True)
+def users(db, settings) -> None:
+    # The real one takes its time, which is its purpose.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    for name in ("ada", "grace"):
+        User.objects.create_user(name, password=f"secret of {name}", is_staff=True)
+
+
+def log_in(client: Client, name: str = "ada", password: str | None = None, **headers: str):
+    values = {"username": name, "password": password or f"secret of {name}"}
+    return client.post(LOGIN, values, **headers)
+
+
+def fail(client: Client, name: str = "ada", *, times: int = FAILURES, **headers: str):
+    for _ in range(times):
+        answer = log_in(client, name, "wrong", **headers)
+    return answer
+
+
+def is_logged_in(client: Client) -> bool:
+    return client.get(reverse("admin:index")).status_code == 200
+
+
+def let_pass(**duration: int) -> None:
+    """Make every failure so much older."""
+    for attempt in AccessAttempt.objects.all():
+        moment = attempt.attempt_time - timedelta(**duration)
+        AccessAttempt.objects.filter(pk=attempt.pk).update(attempt_time=moment)
+
+
+def test_the_right_password_leads_to_the_start_page(client):
+    assertRedirects(log_in(client), reverse("admin:index"))
+
+
+def test_the_log_in_leads_to_the_page_that_was_asked_for(client):
+    wanted = reverse("admin:password_change")
+    answer = client.post(f"{LOGIN}?next={wanted}", {"username": "ada", "password": "secret of ada"})
+    assertRedirects(answer, wanted)
+
+
+def test_a_wrong_password_says_so_and_no_more(client):
+    answer = log_in(client, password="wrong")
+    assertContains(answer, "Please enter the correct username and password")
+    assertNotContains(answer, WAIT)
+
+
+def test_one_failure_less_than_too_many_does_not_keep_anybody_out(client):
+    fail(client, times=FAILURES - 1)
+    assertRedirects(log_in(client), reverse("admin:index"))
+
+
+def test_the_last_failure_says_how_long_to_wait(client):
+    answer = fail(client)
+    assertContains(answer, f"{WAIT} Try again in 15 minutes.", status_code=429)
+    assert answer.headers["Retry-After"] == "900"
+
+
+def test_meanwhile_not_even_the_right_password_is_taken(client):
+    fail(client)
+    let_pass(minutes=13, seconds=30)
+    assertContains(log_in(client), f"{WAIT} Try again in 2 minutes.", status_code=429)
+    assert not is_logged_in(client)
+
+
+def test_after_the_wait_the_right_password_is_taken(client):
+    fail(client)
+    let_pass(minutes=15, seconds=1)
+    assertRedirects(log_in(client), reverse("admin:index"))
+
+
+def test_trying_on_does_not_make_the_wait_longer(client):
+    fail(client)
+    let_pass(minutes=14)
+    fail(client)
+    let_pass(minutes=1, seconds=1)
+    assertRedirects(log_in(client), reverse("admin:index"))
+
+
+def test_a_log_in_that_works_ends_the_counting(client):
+    for _ in range(3):
+        fail(client, times=FAILURES - 1)
+        assertRedirects(log_in(client), reverse("admin:index"))
+
+
+def test_a_name_that_does_not_exist_is_treated_alike(client):
+    assertContains(fail(client, "nobody"), f"{WAIT} Try again in 15 minutes.", status_code=429)
+
+
+def test_colleagues_behind_the_same_address_are_not_kept_out(client):
+    fail(client, "ada")
+    assertRedirects(log_in(client, "grace"), reverse("admin:index"))
+
+
+def test_a_stranger_elsewhere_keeps_nobody_out(client):
+    fail(Client(), REMOTE_ADDR="203.0.113.9")
+    assertRedirects(log_in(client), reverse("admin:index"))
+
+
+def test_another_browser_on_the_same_address_is_no_way_around(client):
+    fail(client, headers={"User-Agent": "one"}, times=3)
+    answer = fail(client, headers={"User-Agent": "another"}, times=2)
+    assertContains(answer, WAIT, status_code=429)
+
+
+def test_another_address_of_the_same_household_is_no_way_around(client):
+    fail(client, REMOTE_ADDR="2001:db8:1:2::3", times=3)
+    answer = fail(client, REMOTE_ADDR="2001:db8:1:2:ffff::4", times=2)
+    assertContains(answer, WAIT, status_code=429)
+    assertRedirects(log_in(client, REMOTE_ADDR="2001:db8:1:3::3"), reverse("admin:index"))
+
+
+def test_behind_a_proxy_it_is_the_address_that_the_proxy_saw(client, settings):
+    settings.BEHIND_TLS_PROXY = True
+    fail(client, REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="198.51.100.1, 203.0.113.9")
+    answer = log_in(client, REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="made up, 203.0.113.9")
+    assertContains(answer, WAIT, status_code=429)
+    other = log_in(client, REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="203.0.113.9, 203.0.113.10")
+    assertRedirects(other, reverse("admin:index"))
+
+
+def test_without_a_proxy_that_header_is_not_believed(client):
+    for n in range(FAILURES - 1):
+        log_in(client, password="wrong", HTTP_X_FORWARDED_FOR=f"203.0.113.{n}")
+    answer = log_in(client, password="wrong", HTTP_X_FORWARDED_FOR="203.0.113.99")
+    assertContains(answer, WAIT, status_code=429)
+
+
+@pytest.mark.parametrize("address", ["", "unix:", "300.1.1.1", "x" * 2000])
+def test_an_address_that_is_none_counts_as_one(client, address):
+    assertContains(fail(client, REMOTE_ADDR=address), WAIT, status_code=429)
+    assertRedirects(log_in(client, REMOTE_ADDR="203.0.113.9"), reverse("admin:index"))
+
+
+def test_strange_input_is_a_failure_and_no_error(client):
+    for name in ("x" * 10_000, "\0", "💿", "' OR 1=1 --", ""):
+        assert log_in(client, name, "y" * 10_000).status_code == 200
+
+
+def test_what_is_kept_of_failures_does_not_grow(client):
+    for n in range(30):
+        log_in(client, f"name {n}", "wrong")
+    fail(client, times=40)
+    let_pass(minutes=16)
+    log_in(client, "grace")
+    assert AccessAttempt.objects.count() == 0
+    assert AccessLog.objects.count() == 0
+
+
+def test_a_password_is_kept_nowhere(client, caplog):
+    log_in(client, "ada", "hunter2")
+    attempt = AccessAttempt.objects.get()
+    assert "hunter2" not in "".join(str(getattr(attempt, field.name)) for field in attempt._meta.fields)
+    assert "hunter2" not in caplog.text
+    assert "ada" not in caplog.text
+
+
+def test_redis_is_not_needed_to_log_in(client, no_broker, settings):
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis.from_url(settings.REDIS_URL).ping()
+    fail(client, times=2)
+    assertRedirects(log_in(client), reverse("admin:index"))
+
+
+def test_whoever_is_logged_in_is_not_put_out_by_failures_elsewhere(client):
+    log_in(client)
+    fail(Client())
+    assert is_logged_in(client)
+
+
+def test_the_numbers_are_settings(client, settings):
+    settings.AXES_FAILURE_LIMIT = 2
+    settings.AXES_COOLOFF_TIME = timedelta(minutes=1)
+    assertContains(fail(client, times=2), "Try again in 1 minute.", status_code=429)
+
+
+def test_the_side_bar_does_not_show_the_counting(admin_client):
+    page = admin_client.get(reverse("admin:index"))
+    assertNotContains(page, "Access")
+    assertNotContains(page, "Axes")

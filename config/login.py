@@ -1,0 +1,71 @@
+"""The log-in: who is asking, and a wait after too many wrong passwords.
+
+django-axes counts failures for each user name and address together, in the database; so a stranger who tries
+a colleague's name locks nobody out but himself, and colleagues behind one address do not lock out each other.
+"""
+
+import math
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
+
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from unfold.forms import AuthenticationForm
+
+
+def find_address(request: HttpRequest) -> str | None:
+    """Return the visitor's address, for an IPv6 one its network (a household has 2 ** 64 of them).
+
+    Behind a proxy it is the last of X-Forwarded-For: the proxy adds that one, those before it may be made up.
+    """
+    text = request.META.get("REMOTE_ADDR", "")
+    if settings.BEHIND_TLS_PROXY:
+        text = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() or text
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or ip_network((address, 64), strict=False).network_address
+    return str(address)
+
+
+def count_minutes_to_wait(request: HttpRequest) -> int:
+    """Return in how many minutes the user name of this refused request may be tried again."""
+    username = (getattr(request, "axes_credentials", None) or {}).get("username")
+    attempts = AccessAttempt.objects.filter(username=username, ip_address=find_address(request))
+    last = attempts.order_by("-attempt_time").values_list("attempt_time", flat=True).first()
+    end = (last or timezone.now()) + settings.AXES_COOLOFF_TIME
+    return max(1, math.ceil((end - timezone.now()).total_seconds() / 60))
+
+
+class LoginForm(AuthenticationForm):  # type: ignore[misc]
+    """The theme's form, which also says for how long a name is refused from here."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Django only asks the browser for it, and the table of failures has no room for more than 255.
+        self.fields["username"].validators.append(MaxLengthValidator(self.fields["username"].max_length))
+
+    def get_invalid_login_error(self) -> ValidationError:
+        if not getattr(self.request, "axes_locked_out", False):
+            error: ValidationError = super().get_invalid_login_error()
+            return error
+        minutes = count_minutes_to_wait(self.request)
+        return ValidationError(
+            "Too many failed log-ins for this user name from your address. "
+            f"Try again in {minutes} minute{'' if minutes == 1 else 's'}."
+        )
+
+
+def answer_refused(
+    request: HttpRequest, response: HttpResponse, credentials: dict[str, str] | None
+) -> HttpResponse:
+    """Answer with the log-in page as it is, which says how long to wait, and with the status for that."""
+    response.status_code = 429
+    response.headers["Retry-After"] = str(count_minutes_to_wait(request) * 60)
+    return response
