@@ -67,6 +67,16 @@ def price_of(calls: int) -> Price:
     return Price(calls, remaining_calls())
 
 
+def time_for(calls: int) -> str:
+    """Return in words how long so many calls take at the ceiling: "about 20 minutes"."""
+    minutes = calls / settings.SOUNDCHARTS_CALLS_PER_MINUTE
+    if minutes <= 1:
+        return "less than a minute"
+    if minutes <= 90:
+        return f"about {math.ceil(minutes)} minutes"
+    return f"about {math.ceil(minutes / 60)} hours"
+
+
 def remaining_calls() -> int | None:
     """Return what Soundcharts last said is left of the plan, None if it never has."""
     account = ApiAccount.objects.filter(fingerprint=get_service().account).first()

@@ -142,6 +142,7 @@ PERMISSIONS_POLICY = policy.PERMISSIONS_POLICY
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "axes",
     "csp",
     "django.contrib.admin",

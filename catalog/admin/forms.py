@@ -11,15 +11,22 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from catalog.admin.track_list import filter_of
 from catalog.fetching import LIST_PAGE
 from catalog.jobs.requests import LARGEST_SELECTION, LAST_OFFSET
 from catalog.models import METADATA_FIELDS, Track
-from catalog.quota import estimate_calls, price_of
+from catalog.quota import estimate_calls, price_of, time_for
+from catalog.selection import TrackFilter, Unselectable, measure
 
 
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun: "1 call", "1,240 tracks"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text can be a row's key; a number of more than 18 digits is an error to databases."""
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -82,31 +89,48 @@ class FetchAllForm(BaseDialogForm):
     def selected_ids(self) -> list[int]:
         """The ticked tracks; a value that cannot be a key is ignored."""
         ticked = self.request.GET.getlist("_selected_action")
-        # Up to 18 digits: a longer number is an error to both databases.
-        return [int(pk) for pk in ticked if pk.isdecimal() and len(pk) <= 18][:LARGEST_SELECTION]
+        return [int(pk) for pk in ticked if is_key(pk)][:LARGEST_SELECTION]
 
     @property
     def is_whole_list(self) -> bool:
-        """Whether all pages of the list are ticked, which this button is not told the filter of."""
-        return self.request.GET.get("select_across") == "1"
+        """Whether all pages of the list are ticked: then it is about all that the list's filter selects."""
+        return self.is_selection and self.request.GET.get("select_across") == "1"
+
+    @property
+    def selection(self) -> TrackFilter:
+        """What the list is filtered by. Raises Unselectable."""
+        return filter_of(self.request.GET)
 
     def get_before_template_context(
         self, request: HttpRequest, object_id: int | str | None = None
     ) -> dict[str, Any]:
-        chosen = Track.objects.filter(pk__in=self.selected_ids) if self.is_selection else None
-        count = chosen.count() if chosen is not None else Track.objects.stale().awaited().count()
-        return {
-            "is_selection": chosen is not None,
+        context: dict[str, Any] = {"is_selection": self.is_selection, "is_whole_list": self.is_whole_list}
+        if self.is_whole_list:
+            try:
+                count = measure(self.selection).tracks
+            except Unselectable as error:
+                return {"problem": str(error)}
+            context["selection"] = self.selection
+        elif self.is_selection:
+            count = Track.objects.filter(pk__in=self.selected_ids).count()
+        else:
+            extent = measure(TrackFilter(freshness="stale"))
+            count = extent.due
+            context["waiting"] = plural(extent.waiting, "track") if extent.waiting else ""
+        calls = estimate_calls(count)
+        return context | {
             "tracks": plural(count, "track"),
             "count": count,
-            "price": price_of(estimate_calls(count)).sentence,
-            "is_whole_list": self.is_whole_list,
-            "waiting": 0 if chosen is not None else Track.objects.stale().count() - count,
+            "price": price_of(calls).sentence,
+            "time": time_for(calls),
         }
 
     def clean(self) -> dict[str, Any]:
         if self.is_whole_list:
-            raise forms.ValidationError("Use the action bar below the list for all pages of it.")
+            try:
+                filter_of(self.request.GET)
+            except Unselectable as error:
+                raise forms.ValidationError(str(error)) from None
         return super().clean() or {}
 
 

@@ -2,10 +2,10 @@
 
 import logging
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import QuerySet
 from django.forms import Field
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -17,14 +17,19 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from catalog import jobs
-from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackForm, plural
+from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackForm, is_key, plural
 from catalog.admin.refusing import RefusingAdmin
+from catalog.admin.track_list import FILTERS, TrackList, filter_of
 from catalog.fetching import fetch_track_now
 from catalog.jobs.requests import LARGEST_SELECTION
-from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
-from catalog.quota import estimate_calls, price_of
+from catalog.models import METADATA_FIELDS, MetadataFetchTask, SortKey, Track
+from catalog.quota import estimate_calls, price_of, time_for
+from catalog.selection import Extent, Unselectable, measure
 
 logger = logging.getLogger(__name__)
+
+# What the page between choosing and spending offers.
+CHOICES = frozenset({"all", "stale"})
 
 
 def go_to(request: HttpRequest, address: str) -> HttpResponse:
@@ -52,38 +57,15 @@ def tell(request: HttpRequest, requested: jobs.Requested) -> None:
     )
 
 
-class FreshnessFilter(admin.SimpleListFilter):
-    """Tracks by when Soundcharts last answered for them."""
-
-    title = "freshness"
-    parameter_name = "freshness"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("never", "Never fetched"),
-            ("stale", "Stale (never fetched or aged)"),
-            ("fresh", "Fresh"),
-            ("failing", "Last fetch failed"),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Track]) -> QuerySet[Track]:
-        tracks = Track.objects.all()
-        chosen = {
-            "never": tracks.never_fetched(),
-            "stale": tracks.stale(),
-            "fresh": tracks.fresh(),
-            "failing": tracks.exclude(metadata_error=""),
-        }.get(self.value() or "")
-        return queryset if chosen is None else queryset & chosen
-
-
 @admin.register(Track)
 class TrackAdmin(RefusingAdmin):
     form = TrackForm
-    list_display = ("title", "isrc", "label", "genre", "release_date", "freshness", "metadata_fetched_at")
-    list_filter = (FreshnessFilter,)
+    list_display = ("title", "isrc", "label_name", "genre", "release_date", "freshness")
+    list_filter = FILTERS
+    list_filter_submit = True
+    # For the search box to be there; the list searches by itself.
     search_fields = ("name", "credit_name", "isrc")
-    search_help_text = "Name, credit or ISRC (from their beginning), or a whole UUID"
+    search_help_text = "Words of name or credit, an ISRC, or a whole UUID"
     show_full_result_count = False
     list_per_page = 50
     readonly_fields = (
@@ -140,29 +122,39 @@ class TrackAdmin(RefusingAdmin):
 
     @display(description="Track", ordering="name")
     def title(self, track: Track) -> str:
-        return str(track)
+        return render_to_string("catalog/track_title.html", {"track": track})
 
-    @display(
-        description="Freshness",
-        ordering="metadata_fetched_at",
-        label={"never fetched": "info", "stale": "warning", "fresh": "success"},
-    )
+    @display(description="Label", ordering=SortKey("label"))
+    def label_name(self, track: Track) -> str:
+        return track.label
+
+    @display(description="Freshness", ordering="metadata_fetched_at")
     def freshness(self, track: Track) -> str:
-        if track.metadata_fetched_at is None:
-            return "never fetched"
-        return "stale" if track.is_stale else "fresh"
+        return render_to_string("catalog/track_freshness.html", {"track": track})
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TrackList]:
+        return TrackList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Track], search_term: str
     ) -> tuple[QuerySet[Track], bool]:
-        term = search_term.strip()
+        return queryset, False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the list, or run an action; refuse a filter that makes no sense rather than apply half."""
         try:
-            return queryset.filter(uuid=UUID(term)), False
-        except ValueError:
-            pass
-        # The term as a whole: Django would take it apart, and no name begins with its own second word.
-        begins = Q(*((f"{name}__istartswith", term) for name in self.search_fields), _connector=Q.OR)
-        return (queryset.filter(begins) if term else queryset), False
+            filter_of(request.GET)
+        except Unselectable as error:
+            messages.error(request, f"{error} The list is shown without filter; nothing else was done.")
+            return HttpResponseRedirect(request.path)
+        if request.method == "POST":
+            # What cannot be a key is none: both databases would stumble over it.
+            request.POST = request.POST.copy()
+            ticks = request.POST.getlist(ACTION_CHECKBOX_NAME)
+            request.POST.setlist(ACTION_CHECKBOX_NAME, [tick if is_key(tick) else "0" for tick in ticks])
+        return super().changelist_view(request, extra_context)
 
     # --- the form
 
@@ -195,7 +187,7 @@ class TrackAdmin(RefusingAdmin):
 
     @display(description="Last error")
     def last_error(self, track: Track) -> str:
-        return track.metadata_error.replace("_", " ") or "–"
+        return track.error_words or "–"
 
     @display(description="Not understood")
     def warnings(self, track: Track) -> str:
@@ -230,8 +222,9 @@ class TrackAdmin(RefusingAdmin):
         icon="sync",
         permissions=("fetch",),
         attrs={
+            # And what the list is filtered by, which the form for the search has.
             "hx-include": "#changelist-form [name=_selected_action]:checked, "
-            "#changelist-form [name=select_across]"
+            "#changelist-form [name=select_across], #changelist-search input"
         },
         dialog={
             "title": "Fetch All Metadata",
@@ -241,7 +234,9 @@ class TrackAdmin(RefusingAdmin):
         },
     )
     def fetch_all_metadata(self, request: HttpRequest, form: FetchAllForm) -> HttpResponse:
-        if form.is_selection:
+        if form.is_whole_list:
+            requested = jobs.request_filtered_metadata(form.selection, requested_by=request.user)
+        elif form.is_selection:
             ids = list(Track.objects.filter(pk__in=form.selected_ids).values_list("pk", flat=True))
             if not ids:
                 messages.error(
@@ -312,26 +307,27 @@ class TrackAdmin(RefusingAdmin):
         self, request: HttpRequest, queryset: QuerySet[Track], *, name: str, follow: bool
     ) -> HttpResponse | None:
         """State the price first; once confirmed, make the job and stay here, or follow it."""
-        ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: LARGEST_SELECTION + 1])
-        if not ids:
+        choice = request.POST.get("fetch")
+        is_whole_list = request.POST.get("select_across") == "1"
+        selection = filter_of(request.GET)
+        if is_whole_list:
+            extent = measure(selection) if choice not in CHOICES else None
+            is_empty = not extent.tracks if extent else not queryset.exists()
+            ids = request.POST.getlist(ACTION_CHECKBOX_NAME)[:1]
+        else:
+            ids = list(queryset.order_by("pk").values_list("pk", flat=True)[:LARGEST_SELECTION])
+            stale_count = Track.objects.filter(pk__in=ids).stale().count() if choice not in CHOICES else 0
+            extent = Extent(len(ids), stale_count, 0)
+            is_empty = not ids
+        if is_empty:
             self.message_user(
                 request,
                 "None of the selected tracks is in this list any more. Nothing was queued.",
                 messages.WARNING,
             )
             return None
-        if len(ids) > LARGEST_SELECTION:
-            self.message_user(
-                request,
-                f"More than {LARGEST_SELECTION:,} tracks are selected, and one selection cannot hold them. "
-                "Filter the list further, or use Fetch All Metadata.",
-                messages.ERROR,
-            )
-            return None
-        choice = request.POST.get("fetch")
-        if choice not in {"all", "stale"}:
-            stale_count = queryset.filter(pk__in=ids).stale().count()  # type: ignore[attr-defined]
-            is_whole_list = request.POST.get("select_across") == "1"
+        if extent is not None and choice not in CHOICES:
+            calls, due_calls = estimate_calls(extent.tracks), estimate_calls(extent.due)
             return TemplateResponse(
                 request,
                 "admin/catalog/track/fetch_confirmation.html",
@@ -340,17 +336,26 @@ class TrackAdmin(RefusingAdmin):
                     "title": "Fetch metadata",
                     "opts": self.opts,
                     "action_name": name,
-                    "ids": ids[:1] if is_whole_list else ids,
+                    "ids": ids,
                     "is_whole_list": is_whole_list,
-                    "count": len(ids),
-                    "stale_count": stale_count,
-                    "fresh_count": len(ids) - stale_count,
-                    "tracks": plural(len(ids), "track"),
-                    "price": price_of(estimate_calls(len(ids))).sentence,
-                    "stale_price": price_of(estimate_calls(stale_count)).sentence,
+                    "selection": selection,
+                    "extent": extent,
+                    "fresh_count": extent.tracks - extent.stale,
+                    "tracks": plural(extent.tracks, "track"),
+                    "waiting": plural(extent.waiting, "track") if extent.waiting else "",
+                    "price": price_of(calls).sentence,
+                    "time": time_for(calls),
+                    "due_price": price_of(due_calls).sentence,
+                    "due_time": time_for(due_calls),
                 },
             )
-        requested = jobs.request_metadata(ids, requested_by=request.user, only_stale=choice == "stale")
+        only_stale = choice == "stale"
+        if is_whole_list:
+            requested = jobs.request_filtered_metadata(
+                selection, only_stale=only_stale, requested_by=request.user
+            )
+        else:
+            requested = jobs.request_metadata(ids, only_stale=only_stale, requested_by=request.user)
         self._log_job(
             request, requested, "Create bulk metadata fetch task" if follow else "Fetch in background"
         )

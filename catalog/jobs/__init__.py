@@ -26,6 +26,7 @@ from catalog.jobs.planning import add_imported_tracks, plan_job
 from catalog.jobs.requests import (
     Requested,
     User,
+    request_filtered_metadata,
     request_import,
     request_metadata,
     request_retry,
@@ -70,6 +71,7 @@ __all__ = [
     "record_outcomes",
     "release_chunk",
     "renew_lease",
+    "request_filtered_metadata",
     "request_import",
     "request_metadata",
     "request_retry",

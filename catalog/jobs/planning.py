@@ -7,12 +7,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
 
 from catalog.jobs.states import Status, finish_if_done, ring, ring_on_commit
-from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.models import FetchChunk, MetadataFetchTask, Track, TrackQuerySet
+from catalog.selection import TrackFilter
 
 logger = logging.getLogger(__name__)
 
@@ -84,17 +85,8 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
     room = settings.CHUNK_SIZE * (CHUNKS_PER_STEP if job.plan_steps else CHUNKS_OF_FIRST_STEP)
     if limit is not None:
         room = min(room, limit - position["count"])
-    tracks = Track.objects.awaited(now=job.created_at).order_by("metadata_fetched_at", "pk")
-    if position["phase"] == "never_fetched":
-        tracks = tracks.never_fetched().filter(pk__gt=position.get("after_id", 0))
-    else:
-        tracks = tracks.filter(metadata_fetched_at__lt=job.fresh_after)
-        if "after_id" in position:
-            after_time = parse_datetime(position["after_time"])
-            tracks = tracks.filter(metadata_fetched_at__gte=after_time).exclude(
-                metadata_fetched_at=after_time, pk__lte=position["after_id"]
-            )
-    rows = list(tracks.values_list("pk", "metadata_fetched_at")[:room])
+    find = _filtered_tracks if job.request["what"] == "filtered" else _stale_tracks
+    rows = list(find(job, position).values_list("pk", "metadata_fetched_at")[:room])
     count = position["count"] + len(rows)
     is_last = limit is not None and count >= limit
     after: dict[str, Any] = {"phase": position["phase"], "count": count}
@@ -102,11 +94,44 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
         after_id, after_time = rows[-1]
         after |= {"after_id": after_id, "after_time": after_time.isoformat() if after_time else ""}
     if len(rows) < room:
-        if position["phase"] == "never_fetched" and job.request["what"] == "stale":
+        if position["phase"] == "never_fetched" and job.request["what"] != "never_fetched":
             after = {"phase": "aged", "count": count}
         else:
             is_last = True
     return [pk for pk, _ in rows], after, is_last
+
+
+def _stale_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQuerySet:
+    """Return what of everything stale comes after a position, oldest first."""
+    tracks = Track.objects.awaited(now=job.created_at).order_by("metadata_fetched_at", "pk")
+    if position["phase"] == "never_fetched":
+        return tracks.never_fetched().filter(pk__gt=position.get("after_id", 0))
+    tracks = tracks.filter(metadata_fetched_at__lt=job.fresh_after)
+    if "after_id" in position:
+        after_time = parse_datetime(position["after_time"])
+        tracks = tracks.filter(metadata_fetched_at__gte=after_time).exclude(
+            metadata_fetched_at=after_time, pk__lte=position["after_id"]
+        )
+    return tracks
+
+
+def _filtered_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQuerySet:
+    """Return what a filter selects after a position: never fetched first, and in the order of their keys.
+
+    All steps together read the table twice, whatever the filter. What is fetched meanwhile, by this job or by
+    another, is newer than `fresh_after` and so in neither of the two.
+    """
+    asked = job.request
+    tracks = Track.objects.filter(pk__gt=position.get("after_id", 0), pk__lte=asked["last_id"])
+    tracks = TrackFilter.parse(asked["filter"]).apply(tracks, now=job.created_at, by="order")
+    if asked["only_stale"]:
+        tracks = tracks.awaited(now=job.created_at)
+    is_in_phase = (
+        Q(metadata_fetched_at=None)
+        if position["phase"] == "never_fetched"
+        else Q(metadata_fetched_at__lt=job.fresh_after)
+    )
+    return tracks.filter(is_in_phase).order_by("pk")
 
 
 @transaction.atomic

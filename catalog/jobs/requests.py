@@ -1,6 +1,7 @@
 """Asking for a job. The rows are committed first; then a worker is told."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
+from django.db.models import Max
 from django.db.models.functions import Now
 
 from catalog.jobs import states
 from catalog.jobs.planning import add_chunks
 from catalog.jobs.states import IllegalTransition
 from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.selection import TrackFilter
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +113,31 @@ def request_stale_metadata(
         request={"what": what, "limit": limit},
         dedupe_key=what if limit is None else f"{what}:{limit}",
         only_stale=True,
+        requested_by=requested_by,
+    )
+
+
+def request_filtered_metadata(
+    selection: TrackFilter, *, only_stale: bool = False, requested_by: User = None
+) -> Requested:
+    """Ask for the metadata of all tracks that a filter selects now; planned by a worker.
+
+    With `only_stale`, of those that are due alone: stale, and not put off because Soundcharts did not know
+    them. Tracks that are added later are not part of it.
+    """
+    asked = selection.as_parameters()
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+    return _request(
+        task_type=Type.BULK_METADATA,
+        title=f"{selection}{', what is due of them' if only_stale else ''}"[:200],
+        request={
+            "what": "filtered",
+            "filter": asked,
+            "only_stale": only_stale,
+            "last_id": Track.objects.aggregate(last=Max("pk"))["last"] or 0,
+        },
+        dedupe_key=f"filtered:{digest}:{'stale' if only_stale else 'all'}",
+        only_stale=only_stale,
         requested_by=requested_by,
     )
 

@@ -2,7 +2,15 @@
 
 from catalog.models.accounts import ApiAccount
 from catalog.models.fetch_tasks import FetchChunk, FetchFailure, MetadataFetchTask
-from catalog.models.tracks import METADATA_FIELDS, Track, TrackQuerySet, check_web_address, stale_before
+from catalog.models.tracks import (
+    METADATA_FIELDS,
+    SortKey,
+    Track,
+    TrackQuerySet,
+    check_web_address,
+    is_stale,
+    stale_before,
+)
 
 __all__ = [
     "METADATA_FIELDS",
@@ -10,8 +18,10 @@ __all__ = [
     "FetchChunk",
     "FetchFailure",
     "MetadataFetchTask",
+    "SortKey",
     "Track",
     "TrackQuerySet",
     "check_web_address",
+    "is_stale",
     "stale_before",
 ]

@@ -1,11 +1,13 @@
 """The catalogue: tracks, and which of them are stale."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Upper
 from django.utils import timezone
 
 from soundcharts.fields import is_web_url
@@ -29,10 +31,25 @@ def stale_before(moment: datetime) -> datetime:
     return moment - timedelta(days=settings.METADATA_REFRESH_DAYS)
 
 
+def is_stale(now: datetime, *, column: str = "metadata_fetched_at") -> Q:
+    """Return the condition of being stale at `now`; `column` is what the stamp is called in the query."""
+    return Q(**{column: None}) | Q(**{f"{column}__lt": stale_before(now)})
+
+
 def check_web_address(address: str) -> None:
     """Raise ValidationError for anything but an http or https address."""
     if not is_web_url(address):
         raise ValidationError("Use an http or https address.")
+
+
+class SortKey(Upper):
+    """A text in the order in which its beginning can be looked up: without case, letter by letter.
+
+    Letters outside of ASCII keep their case on SQLite, which does not know them.
+    """
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return super().as_sql(compiler, connection, template='(UPPER(%(expressions)s) COLLATE "C")', **extra)
 
 
 class TrackQuerySet(models.QuerySet["Track"]):
@@ -48,9 +65,7 @@ class TrackQuerySet(models.QuerySet["Track"]):
 
     def stale(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Keep tracks never fetched, or fetched longer ago than the refresh interval."""
-        return self.filter(
-            Q(metadata_fetched_at=None) | Q(metadata_fetched_at__lt=stale_before(now or timezone.now()))
-        )
+        return self.filter(is_stale(now or timezone.now()))
 
     def fresh(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Keep tracks that are not stale."""
@@ -107,12 +122,20 @@ class Track(models.Model):
         indexes = (
             # The stale query and its keyset, oldest first.
             models.Index(fields=("metadata_fetched_at", "id"), name="track_fetched"),
-            models.Index(fields=("name",), name="track_name"),
-            models.Index(fields=("credit_name",), name="track_credit_name"),
-            models.Index(fields=("isrc",), name="track_isrc"),
-            models.Index(fields=("label",), name="track_label"),
-            models.Index(fields=("genre",), name="track_genre"),
-            models.Index(fields=("release_date",), name="track_release_date"),
+            # The orders of the list, and its filters. Each ends with the key, so that no order is a draw.
+            models.Index(fields=("name", "id"), name="track_by_name"),
+            models.Index(fields=("isrc", "id"), name="track_by_isrc"),
+            models.Index(SortKey("label"), "id", name="track_by_label"),
+            models.Index(fields=("genre", "id"), name="track_by_genre"),
+            models.Index(fields=("release_date", "id"), name="track_by_release_date"),
+            models.Index(fields=("audience_fetched_at", "id"), name="track_by_audience"),
+            models.Index(fields=("metadata_error", "id"), name="track_by_error"),
+            # What is not asked for again yet: few, and subtracted from what is stale.
+            models.Index(
+                fields=("metadata_retry_at", "metadata_fetched_at"),
+                condition=Q(metadata_retry_at__isnull=False),
+                name="track_not_awaited",
+            ),
         )
         permissions = (
             ("fetch_track", "Can fetch tracks from Soundcharts (spends API calls)"),
@@ -127,3 +150,21 @@ class Track(models.Model):
     @property
     def is_stale(self) -> bool:
         return self.metadata_fetched_at is None or self.metadata_fetched_at < stale_before(timezone.now())
+
+    @property
+    def freshness(self) -> str:
+        """How recent the metadata are, in words."""
+        if self.metadata_fetched_at is None:
+            return "never fetched"
+        return "stale" if self.is_stale else "fresh"
+
+    @property
+    def error_words(self) -> str:
+        """Why the last fetch failed, in words; empty after one that worked."""
+        return self.metadata_error.replace("_", " ")
+
+    @property
+    def initials(self) -> str:
+        """What stands where there is no cover: the first letters of the first two words of the name."""
+        words = ("".join(letter for letter in word if letter.isalnum()) for word in self.name.split())
+        return "".join(word[0] for word in words if word)[:2].upper()

@@ -11,9 +11,7 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from catalog.fetching import work_on_job
-from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import MetadataFetchTask, Track
-from catalog.tests.conftest import SONGS
 
 LIST = "/admin/catalog/track/"
 IN_BACKGROUND, BULK_TASK = "fetch_in_background", "create_bulk_task"
@@ -206,41 +204,24 @@ def test_without_the_broker_the_job_is_saved_and_says_what_it_waits_for(
 
 
 @pytest.mark.django_db
-def test_select_across_takes_all_pages_of_the_filtered_list(staff_client, tracks, broker):
-    submit(staff_client, BULK_TASK, tracks[:1], query="?freshness=stale", select_across="1", fetch="all")
+@pytest.mark.parametrize("pk", ["9" * 30, "-1", "nonsense", "", "²", "1; DROP TABLE catalog_track"])
+@both_actions
+def test_a_forged_tick_is_no_track_and_no_server_error(staff_client, tracks, broker, action, pk):
+    form = {"action": action, "_selected_action": [pk], "fetch": "all"}
 
-    assert MetadataFetchTask.objects.get().total_tracks == 12
+    page = staff_client.post(LIST, form, follow=True)
 
-
-@pytest.mark.django_db
-def test_select_across_is_confirmed_without_listing_every_row(staff_client, tracks, broker):
-    page = submit(staff_client, BULK_TASK, tracks[:1], select_across="1", follow=True)
-
-    assertContains(page, "15 tracks selected")
-    assertContains(page, 'name="select_across" value="1"')
-    assertContains(page, 'name="_selected_action"', count=1)
-
-
-@pytest.mark.django_db
-def test_as_many_tracks_as_a_selection_holds_make_one_job(staff_client, broker):
-    Track.objects.bulk_create(Track(uuid=SONGS.song_uuid(n)) for n in range(LARGEST_SELECTION))
-
-    submit(staff_client, BULK_TASK, Track.objects.all()[:1], select_across="1", fetch="all")
-
-    assert MetadataFetchTask.objects.get().total_tracks == LARGEST_SELECTION
-
-
-@pytest.mark.django_db
-def test_more_tracks_than_a_selection_holds_are_refused_with_what_to_do(staff_client, broker):
-    Track.objects.bulk_create(Track(uuid=SONGS.song_uuid(n)) for n in range(LARGEST_SELECTION + 1))
-
-    page = submit(
-        staff_client, BULK_TASK, Track.objects.all()[:1], select_across="1", fetch="all", follow=True
-    )
-
-    assertContains(page, "More than 10,000 tracks are selected")
-    assertContains(page, "Filter the list further, or use Fetch All Metadata.")
+    assertContains(page, "None of the selected tracks is in this list any more. Nothing was queued.")
     assert MetadataFetchTask.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_a_forged_tick_does_not_take_the_others_away(staff_client, tracks, broker):
+    form = {"action": BULK_TASK, "_selected_action": ["9" * 30, tracks[0].pk], "fetch": "all"}
+
+    staff_client.post(LIST, form)
+
+    assert MetadataFetchTask.objects.get().total_tracks == 1
 
 
 @pytest.mark.django_db

@@ -16,9 +16,9 @@ from catalog.models import MetadataFetchTask, Track
 LIST = "/admin/catalog/track/"
 
 
-def address(*ticked: object, select_across: str = "0") -> str:
-    """Return where the button leads while these rows are ticked."""
-    query = urlencode({"_selected_action": ticked, "select_across": select_across}, doseq=True)
+def address(*ticked: object, select_across: str = "0", **filters: str) -> str:
+    """Return where the button leads while these rows are ticked, in a list with these filters."""
+    query = urlencode({"_selected_action": ticked, "select_across": select_across} | filters, doseq=True)
     return f"{reverse('admin:catalog_track_fetch_all_metadata')}?{query}"
 
 
@@ -80,7 +80,7 @@ def test_the_dialog_says_how_many_unknown_tracks_wait_for_their_next_turn(
     dialog = staff_client.get(address())
 
     assertContains(dialog, "<strong>12 tracks</strong>")
-    assertContains(dialog, "Left out: 1 that Soundcharts did not know last time")
+    assertContains(dialog, "Left out: 1 track that Soundcharts did not know last time")
 
 
 @pytest.mark.django_db
@@ -153,17 +153,47 @@ def test_with_nothing_stale_a_click_makes_no_job_and_says_why(staff_client, make
 
 
 @pytest.mark.django_db
-def test_with_all_pages_ticked_the_dialog_names_the_action_to_use(staff_client, tracks, broker):
-    dialog = staff_client.get(address(tracks[0].pk, select_across="1"))
+def test_with_all_pages_ticked_the_dialog_states_the_price_of_the_filtered_list(
+    staff_client, tracks, broker, simulator
+):
+    dialog = staff_client.get(address(tracks[0].pk, select_across="1", freshness="stale", o="1", q=""))
 
-    assertContains(dialog, "<em>Create bulk metadata fetch task</em> in the bar below the list")
+    assertContains(dialog, "<strong>Tracks stale (never fetched or aged)</strong>")
+    assertContains(dialog, "<strong>12 tracks</strong>")
+    assertContains(dialog, "<strong>about 2 API calls</strong>; it takes less than a minute")
+    assert simulator.state.calls.total() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_all_pages_ticked_a_click_fetches_what_the_list_is_filtered_by(
+    staff_client, tracks, broker, simulator
+):
+    click(staff_client, tracks[0].pk, select_across="1", freshness="fresh")
+
+    work_on_job(MetadataFetchTask.objects.get().pk)
+
+    assert [simulator.state.asked(track.uuid) for track in tracks] == [0] * 12 + [1] * 3
 
 
 @pytest.mark.django_db
-def test_with_all_pages_ticked_a_click_makes_no_job(staff_client, tracks, broker):
-    click(staff_client, tracks[0].pk, select_across="1")
+@pytest.mark.parametrize(
+    "query", [{"freshness": "nonsense"}, {"name__contains": "x"}, {"year_from": "9" * 30}]
+)
+def test_a_filter_that_makes_no_sense_has_no_price_and_makes_no_job(staff_client, tracks, broker, query):
+    dialog = staff_client.get(address(tracks[0].pk, select_across="1", **query))
+    answer = click(staff_client, tracks[0].pk, select_across="1", **query)
 
+    assertContains(dialog, "Nothing can be fetched like this")
+    assertNotContains(dialog, "API call")
+    assert answer.status_code == 200
     assert MetadataFetchTask.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_without_ticks_the_filter_of_the_list_does_not_narrow_what_is_fetched(staff_client, tracks, broker):
+    dialog = staff_client.get(address(select_across="1", freshness="fresh", q="nothing like it"))
+
+    assertContains(dialog, "this fetches everything stale: <strong>12 tracks</strong>")
 
 
 @pytest.mark.django_db

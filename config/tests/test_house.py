@@ -40,6 +40,8 @@ def is_within(module: str, package: str) -> bool:
 LAYERS = (
     "catalog.roles",
     "catalog.models",
+    "catalog.search",
+    "catalog.selection",
     "catalog.quota",
     "catalog.doorbell",
     "catalog.mapping",

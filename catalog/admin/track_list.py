@@ -1,0 +1,191 @@
+"""The list of tracks: its filters, its order, and pages that cost the same wherever they are."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from django.db.models.expressions import BaseExpression
+from django.http import HttpRequest, QueryDict
+from unfold.contrib.filters.admin import DropdownFilter, RangeNumericListFilter, TextFilter
+from unfold.views import ChangeList
+
+from catalog.models import Track, TrackQuerySet
+from catalog.selection import AUDIENCE, FRESHNESS, TrackFilter, known_genres
+
+# The tracks of a filtered list are counted, and shown, up to here. Nobody turns more than a hundred pages,
+# and whoever wants them all selects them, which counts them all.
+MOST_LISTED = 5_000
+
+# What an address of the list says beside its filter: page, order, "the address made no sense", pop-ups.
+_NOT_FILTERS = ("p", "o", "e", "all", "_facets", "_popup", "_to_field", "_changelist_filters")
+# What a selection adds to it.
+_TICKS = ("_selected_action", "select_across", "_form_submitted", "csrfmiddlewaretoken")
+
+
+def filter_of(query: QueryDict) -> TrackFilter:
+    """Return the filter that an address of the list asks for. Raises Unselectable."""
+    names = (name for name in query if name not in _NOT_FILTERS and name not in _TICKS)
+    return TrackFilter.parse({"search" if name == "q" else name: query[name] for name in names})
+
+
+class Shown:
+    """A filter of the side bar: it shows what is chosen, and leaves it to the list to apply it."""
+
+    title: str
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Track]) -> QuerySet[Track]:
+        return queryset
+
+    def has_output(self) -> bool:
+        # Also without a choice: what no filter takes would count as unknown.
+        return True
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        for choice in super().choices(changelist):  # type: ignore[misc]
+            for name, field in choice["form"].fields.items():
+                ends = {"_from": ", from", "_to": ", up to"}
+                end = next((words for suffix, words in ends.items() if name.endswith(suffix)), "")
+                field.widget.attrs["aria-label"] = f"{self.title[:1].upper()}{self.title[1:]}{end}"
+            yield choice
+
+
+class FreshnessFilter(Shown, DropdownFilter):
+    title = parameter_name = "freshness"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, words[:1].upper() + words[1:]) for value, words in FRESHNESS.items()]
+
+
+class AudienceFilter(Shown, DropdownFilter):
+    title = parameter_name = "audience"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, words[:1].upper() + words[1:]) for value, words in AUDIENCE.items()]
+
+
+class GenreFilter(Shown, DropdownFilter):
+    title = parameter_name = "genre"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(genre, genre) for genre in known_genres()]
+
+
+class LabelFilter(Shown, TextFilter):
+    title = "beginning of the label"
+    parameter_name = "label"
+
+
+class YearFilter(Shown, RangeNumericListFilter):
+    title = "year of release"
+    parameter_name = "year"
+
+
+FILTERS = (FreshnessFilter, LabelFilter, GenreFilter, YearFilter, AudienceFilter)
+
+
+class TrackPaginator(Paginator):  # type: ignore[type-arg]
+    """Pages of tracks, found by their keys first and read then.
+
+    The whole catalogue is counted to the last track. The tracks of a filter are counted up to MOST_LISTED;
+    `is_cut` says that there are more.
+    """
+
+    template_name = "catalog/track_pages.html"
+
+    def __init__(self, selection: TrackFilter, order: Sequence[Any], per_page: int) -> None:
+        super().__init__(Track.objects.all(), per_page)
+        self.selection = selection
+        self.order = order
+
+    @cached_property
+    def _found(self) -> list[int]:
+        """The keys of what a search finds, of too many those that it finds first.
+
+        By the words first and put in order then: who walks an order in search of words may walk through
+        everything.
+        """
+        return list(self._selected().values_list("pk", flat=True)[: MOST_LISTED + 1])
+
+    @cached_property
+    def _counted(self) -> int:
+        if self.selection.search:
+            return len(self._found)
+        if self.selection.is_everything:
+            return Track.objects.count()
+        return self._selected()[: MOST_LISTED + 1].count()
+
+    @cached_property
+    def count(self) -> int:
+        return self._counted if self.selection.is_everything else min(self._counted, MOST_LISTED)
+
+    @property
+    def is_cut(self) -> bool:
+        return self._counted > self.count
+
+    def page(self, number: Any) -> "Page[Track]":
+        """Return a page; the first or the last for a number that is none."""
+        number = self.validate_number(max(1, min(number, self.num_pages)))
+        bottom = (number - 1) * self.per_page
+        top = min(bottom + self.per_page, self.count)
+        keys = self._keys(bottom, top) if top else []
+        tracks = Track.objects.in_bulk(keys) if keys else {}
+        return Page([tracks[key] for key in keys if key in tracks], number, self)
+
+    def _keys(self, bottom: int, top: int) -> list[int]:
+        if self.selection.search and self.order in (["pk"], ["-pk"]):
+            return sorted(self._found[: self.count], reverse=self.order == ["-pk"])[bottom:top]
+        keys = self._ordered().values_list("pk", flat=True)
+        if not self.is_cut and bottom > self.count // 2:
+            # From the end: what stands before a page is read, too.
+            return list(keys.reverse()[self.count - top : self.count - bottom])[::-1]
+        return list(keys[bottom:top])
+
+    def _selected(self) -> TrackQuerySet:
+        return self.selection.apply(Track.objects.order_by())
+
+    def _ordered(self) -> TrackQuerySet:
+        if self.selection.search:
+            return Track.objects.filter(pk__in=self._found[: self.count]).order_by(*self.order)
+        tracks = self.selection.apply(Track.objects.all(), by="order" if self.is_cut else "filter")
+        return tracks.order_by(*self.order)
+
+
+class TrackList(ChangeList):
+    """A page of the list: one filter, one column that orders it."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Track]:
+        self.selection = filter_of(request.GET)
+        return self.selection.apply(super().get_queryset(request, exclude_parameters))
+
+    def get_ordering_field_columns(self) -> dict[int, str]:
+        """Return the first column that was asked for: of two, no index has the order."""
+        columns = super().get_ordering_field_columns()
+        known = {
+            index: order
+            for index, order in columns.items()
+            if 0 <= index < len(self.list_display) and self.get_ordering_field(self.list_display[index])
+        }
+        return dict(list(known.items())[:1])
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Track]) -> list[Any]:
+        """Return the order: newest first, or by a column, and there by key in the same direction."""
+        for index, order in self.get_ordering_field_columns().items():
+            field = self.get_ordering_field(self.list_display[index])
+            if isinstance(field, BaseExpression):
+                return [field.desc(), "-pk"] if order == "desc" else [field.asc(), "pk"]
+            return [f"-{field}", "-pk"] if order == "desc" else [field, "pk"]
+        return ["-pk"]
+
+    def get_results(self, request: HttpRequest) -> None:
+        self.paginator = TrackPaginator(
+            self.selection, self.get_ordering(request, self.queryset), self.list_per_page
+        )
+        self.result_count = self.paginator.count
+        self.page_num = max(1, min(self.page_num, self.paginator.num_pages))
+        self.result_list = self.paginator.page(self.page_num).object_list
+        self.multi_page = self.paginator.num_pages > 1
+        self.show_full_result_count = self.can_show_all = False
+        self.full_result_count = None
+        self.show_admin_actions = True
