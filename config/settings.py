@@ -223,9 +223,11 @@ UNFOLD = {
         }
     ],
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "catalog.admin.dashboard.add_dashboard",
     "STYLES": [lambda request: static("catalog/liner_notes.css")],
     "SIDEBAR": {
         "navigation": [
+            {"items": [{"title": "Dashboard", "icon": "dashboard", "link": reverse_lazy("admin:index")}]},
             {
                 "title": "Catalogue",
                 "items": [

@@ -62,6 +62,7 @@ class FreshnessFilter(admin.SimpleListFilter):
         return [
             ("never", "Never fetched"),
             ("stale", "Stale (never fetched or aged)"),
+            ("aged", "Aged (fetched too long ago)"),
             ("fresh", "Fresh"),
             ("failing", "Last fetch failed"),
         ]
@@ -71,8 +72,9 @@ class FreshnessFilter(admin.SimpleListFilter):
         chosen = {
             "never": tracks.never_fetched(),
             "stale": tracks.stale(),
+            "aged": tracks.aged(),
             "fresh": tracks.fresh(),
-            "failing": tracks.exclude(metadata_error=""),
+            "failing": tracks.failing(),
         }.get(self.value() or "")
         return queryset if chosen is None else queryset & chosen
 

@@ -56,6 +56,10 @@ class TrackQuerySet(models.QuerySet["Track"]):
         """Keep tracks that are not stale."""
         return self.filter(metadata_fetched_at__gte=stale_before(now or timezone.now()))
 
+    def failing(self) -> "TrackQuerySet":
+        """Keep tracks of which the last fetch failed."""
+        return self.exclude(metadata_error="")
+
     def awaited(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Leave out tracks that Soundcharts did not know and that are not to be asked for again yet."""
         return self.filter(Q(metadata_retry_at=None) | Q(metadata_retry_at__lte=now or timezone.now()))
@@ -107,6 +111,8 @@ class Track(models.Model):
         indexes = (
             # The stale query and its keyset, oldest first.
             models.Index(fields=("metadata_fetched_at", "id"), name="track_fetched"),
+            # Few tracks, so counting and listing them costs as little.
+            models.Index(fields=("id",), condition=~Q(metadata_error=""), name="track_failing"),
             models.Index(fields=("name",), name="track_name"),
             models.Index(fields=("credit_name",), name="track_credit_name"),
             models.Index(fields=("isrc",), name="track_isrc"),
