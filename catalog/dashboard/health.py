@@ -80,12 +80,13 @@ def health(account: ApiAccount | None, *, is_broker_answering: bool | None = Non
 def next_refresh(now: datetime) -> datetime | None:
     """Return when beat will ask for everything stale the next time, None where it never does."""
     entries: dict[str, dict[str, Any]] = current_app.conf.beat_schedule or {}
+    # The estimate is made a moment after `now`, which half a second makes up for.
     due = [
-        now + entry["schedule"].remaining_estimate(now)
+        now + entry["schedule"].remaining_estimate(now) + timedelta(seconds=0.5)
         for entry in entries.values()
         if entry["task"] == REFRESH and hasattr(entry["schedule"], "remaining_estimate")
     ]
-    return min(due, default=None)
+    return min(due).replace(microsecond=0) if due else None
 
 
 def _troubles(found: Health, now: datetime) -> list[Trouble | None]:

@@ -66,7 +66,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='track',
-            index=models.Index(condition=models.Q(('metadata_error', ''), _negated=True), fields=['id'], name='track_failing'),
+            index=models.Index(condition=models.Q(('metadata_error', ''), _negated=True), fields=['id', 'metadata_error'], name='track_failing'),
         ),
         migrations.AddConstraint(
             model_name='apiusage',

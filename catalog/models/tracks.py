@@ -112,7 +112,9 @@ class Track(models.Model):
             # The stale query and its keyset, oldest first.
             models.Index(fields=("metadata_fetched_at", "id"), name="track_fetched"),
             # Few tracks, so counting and listing them costs as little.
-            models.Index(fields=("id",), condition=~Q(metadata_error=""), name="track_failing"),
+            models.Index(
+                fields=("id", "metadata_error"), condition=~Q(metadata_error=""), name="track_failing"
+            ),
             models.Index(fields=("name",), name="track_name"),
             models.Index(fields=("credit_name",), name="track_credit_name"),
             models.Index(fields=("isrc",), name="track_isrc"),
