@@ -46,20 +46,20 @@ EXPLANATIONS: dict[str, Explanation] = {
     "rate_limited": Explanation(
         "Too many calls a minute",
         "The calls that are allowed in a minute were used up.",
-        "Nothing: work waits as long as it is told and then goes on. A single fetch can be tried again in a "
-        "minute.",
+        "Nothing needs to be done: work waits as long as it is told and then goes on. A single fetch can be "
+        "tried again in a minute.",
     ),
     "quota_exhausted": Explanation(
         "No calls left",
         "The Soundcharts plan has no calls left. What was not fetched is untouched.",
-        "Nothing: work goes on by itself when the quota is renewed or raised, which is looked for every "
-        "15 minutes.",
+        "Nothing needs to be done: work goes on by itself when the quota is renewed or raised, which is looked "
+        "for every 15 minutes.",
     ),
     "quota_reserved": Explanation(
         "Only the reserve is left",
         "The calls that are left are kept for people who fetch single tracks, so work on many tracks waits.",
-        "Nothing: it goes on by itself when the quota is renewed. To spend the reserve too, lower "
-        "SOUNDCHARTS_QUOTA_RESERVE, restart, and resume the task.",
+        "Nothing needs to be done: it goes on by itself when the quota is renewed. To spend the reserve too, "
+        "lower SOUNDCHARTS_QUOTA_RESERVE, restart, and resume the task.",
     ),
     "authentication_failed": Explanation(
         "Credentials refused",

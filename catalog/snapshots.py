@@ -15,9 +15,7 @@ from catalog.models import CatalogueSnapshot, FetchFailure, Track
 
 # Tracks and failures that are quick to count.
 FEW = 50_000
-# A snapshot that is older than this is of no use: then nobody sweeps.
-LONGEST_USE = timedelta(minutes=10)
-# ... and newer than this one as good as new.
+# A snapshot that is newer than this need not be taken again.
 NOT_AGAIN_FOR = timedelta(seconds=30)
 # Failures of the last days that are counted.
 FAILURE_DAYS = 7
@@ -45,7 +43,8 @@ def count_catalogue() -> CatalogueSnapshot:
 def take_snapshot() -> None:
     """Count the catalogue and keep the counts, unless somebody has just done it."""
     last = CatalogueSnapshot.objects.first()
-    if last is not None and not is_small(last) and is_newer(last, NOT_AGAIN_FOR):
+    # One from the future was taken by a wrong clock.
+    if last and not is_small(last) and timedelta(0) <= timezone.now() - last.taken_at < NOT_AGAIN_FOR:
         return
     # Two workers may do it at once: the second replaces what the first has kept.
     fields = [field.name for field in CatalogueSnapshot._meta.concrete_fields if not field.primary_key]
@@ -57,17 +56,10 @@ def take_snapshot() -> None:
 def current_counts() -> CatalogueSnapshot:
     """Return the counts to show: the snapshot, or of a catalogue that is quick to count those of now.
 
-    `taken_at` says as of when. They are also counted now where no snapshot is new enough.
+    `taken_at` says as of when: where nobody sweeps any more, that is long ago.
     """
     last = CatalogueSnapshot.objects.first()
-    if last is None or is_small(last) or not is_newer(last, LONGEST_USE):
-        return count_catalogue()
-    return last
-
-
-def is_newer(snapshot: CatalogueSnapshot, age: timedelta) -> bool:
-    """Return whether the snapshot was taken less than `age` ago; one from the future is of no use."""
-    return timedelta(0) <= timezone.now() - snapshot.taken_at < age
+    return count_catalogue() if last is None or is_small(last) else last
 
 
 def is_small(snapshot: CatalogueSnapshot) -> bool:

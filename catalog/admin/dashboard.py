@@ -40,7 +40,8 @@ def add_dashboard(request: HttpRequest, context: Context) -> Context:
     sees_tracks, sees_tasks = request.user.has_perm(TRACKS), request.user.has_perm(TASKS)
     context |= {"title": "Dashboard", "sees_tracks": sees_tracks, "sees_tasks": sees_tasks}
     if sees_tracks or sees_tasks:
-        context |= _catalogue(request)
+        counts = current_counts()
+        context |= _catalogue(request, counts) | _failures(request, counts)
     if sees_tasks:
         account = current_account()
         spent = calls(account)
@@ -59,9 +60,9 @@ def add_dashboard(request: HttpRequest, context: Context) -> Context:
 
 
 def _part(
-    show: Callable[[HttpRequest], HttpResponse], *permissions: str
+    show: Callable[[HttpRequest], HttpResponse], permission: str
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Let a part of the page be seen by staff with one of these permissions."""
+    """Let a part of the page be seen by staff with a permission."""
 
     @never_cache
     @require_safe
@@ -71,7 +72,7 @@ def _part(
             if request.headers.get("HX-Request"):
                 return HttpResponse(headers={"HX-Refresh": "true"})
             return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-        if not any(request.user.has_perm(permission) for permission in permissions):
+        if not request.user.has_perm(permission):
             raise PermissionDenied
         return show(request)
 
@@ -79,11 +80,11 @@ def _part(
 
 
 def _show_catalogue(request: HttpRequest) -> HttpResponse:
-    context = _catalogue(request) | {
-        "sees_tracks": request.user.has_perm(TRACKS),
-        "sees_tasks": request.user.has_perm(TASKS),
-    }
-    return render(request, "catalog/dashboard/catalogue.html", context)
+    return render(request, "catalog/dashboard/catalogue.html", _catalogue(request, current_counts()))
+
+
+def _show_failures(request: HttpRequest) -> HttpResponse:
+    return render(request, "catalog/dashboard/failures.html", _failures(request, current_counts()))
 
 
 def _show_jobs(request: HttpRequest) -> HttpResponse:
@@ -106,7 +107,8 @@ def _show_health(request: HttpRequest) -> HttpResponse:
 def dashboard_urls() -> list[URLPattern]:
     """Return the addresses of the parts."""
     return [
-        path("catalogue/", _part(_show_catalogue, TRACKS, TASKS), name="dashboard_catalogue"),
+        path("catalogue/", _part(_show_catalogue, TRACKS), name="dashboard_catalogue"),
+        path("failures/", _part(_show_failures, TASKS), name="dashboard_failures"),
         path("jobs/", _part(_show_jobs, TASKS), name="dashboard_jobs"),
         path("health/", _part(_show_health, TASKS), name="dashboard_health"),
     ]
@@ -115,30 +117,31 @@ def dashboard_urls() -> list[URLPattern]:
 # --- what they show
 
 
-def _catalogue(request: HttpRequest) -> Context:
-    counts = current_counts()
-    since = failures_since(counts.taken_at)
-    failures_address = reverse("admin:catalog_fetchfailure_changelist")
-    sees_failures = request.user.has_perm(FAILURES)
-    failures = [
-        {
-            "code": code,
-            "count": count,
-            "explanation": explain(code),
-            "address": f"{failures_address}?{urlencode({'code': code, 'created_at__gte': since.isoformat()})}"
-            if sees_failures
-            else "",
-        }
-        for code, count in sorted(counts.failures.items(), key=lambda row: (-row[1], row[0]))
-    ]
+def _catalogue(request: HttpRequest, counts: CatalogueSnapshot) -> Context:
     return {
         "counts": counts,
         "parts": _parts(counts),
         "refresh_days": settings.METADATA_REFRESH_DAYS,
-        "failures": failures,
-        "failures_since": since,
         "may_import": request.user.has_perm("catalog.import_track"),
         "may_add": request.user.has_perm("catalog.add_track"),
+    }
+
+
+def _failures(request: HttpRequest, counts: CatalogueSnapshot) -> Context:
+    since = failures_since(counts.taken_at)
+    list_address = reverse("admin:catalog_fetchfailure_changelist") if request.user.has_perm(FAILURES) else ""
+
+    def address(code: str) -> str:
+        query = urlencode({"code": code, "created_at__gte": since.isoformat()})
+        return f"{list_address}?{query}" if list_address else ""
+
+    return {
+        "counts": counts,
+        "failures_since": since,
+        "failures": [
+            {"code": code, "count": count, "explanation": explain(code), "address": address(code)}
+            for code, count in sorted(counts.failures.items(), key=lambda row: (-row[1], row[0]))
+        ],
     }
 
 

@@ -118,7 +118,7 @@ def _days(today: date) -> list[Day]:
 
 def _calls_needed() -> int:
     """Return what active jobs still need, as far as they are planned; of an import also the metadata."""
-    left = dict(
+    left: dict[str, int] = dict(
         MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
         .order_by()
         .values("task_type")

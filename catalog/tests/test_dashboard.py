@@ -31,7 +31,7 @@ from catalog.tests.conftest import SONGS
 from soundcharts.service import get_service
 
 PAGE = "/admin/"
-PARTS = ("dashboard_catalogue", "dashboard_jobs", "dashboard_health")
+PARTS = ("dashboard_catalogue", "dashboard_failures", "dashboard_jobs", "dashboard_health")
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
@@ -140,7 +140,7 @@ def test_a_large_catalogue_is_shown_as_it_was_last_counted_with_the_time(viewer_
     )
     page = viewer_client.get(PAGE)
     assertContains(page, "1,000,000")
-    assertContains(page, f"as of {taken_at:%H:%M} UTC")
+    assertContains(page, f"as of {taken_at.day} {taken_at:%b, %H:%M} UTC")
 
 
 # --- failures
@@ -370,7 +370,7 @@ def test_who_may_view_tracks_only_sees_the_catalogue_only(member, catalogue, bro
     client = member("view_track")
     page = client.get(PAGE)
     assertContains(page, 'id="dashboard-catalogue"')
-    for part in ("jobs", "health"):
+    for part in ("failures", "jobs", "health"):
         assertNotContains(page, f'id="dashboard-{part}"')
         assert client.get(address(f"dashboard_{part}")).status_code == 403
     assertNotContains(page, "Soundcharts calls")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -12,7 +13,7 @@ from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import ApiUsage, FetchChunk, MetadataFetchTask
 from catalog.spending import add_spending
-from catalog.tests.outcomes import assert_days_add_up, keys_of
+from catalog.tests.outcomes import assert_days_add_up, finish_here, keys_of
 from catalog.tests.together import Meanwhile, all_at_once
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import die_before
@@ -123,17 +124,19 @@ def test_a_worker_that_is_killed_leaves_days_and_jobs_equal(simulator, broker, o
 
 def test_a_lease_that_was_lost_leaves_days_and_jobs_equal(simulator, broker, one_call_at_a_time, monkeypatch):
     job = jobs.request_metadata(keys_of(add_tracks(simulator, 30))).job
-    real = jobs.advance_chunk
+    real, lost = jobs.advance_chunk, []
 
-    def lose(chunk, **values):
-        FetchChunk.objects.filter(pk=chunk.pk).update(lease_owner="somebody else")
+    def lose_once(chunk, **values):
+        if not lost:
+            lost.append(chunk.pk)
+            FetchChunk.objects.filter(pk=chunk.pk).update(lease_owner="somebody else", lease_expires_at=Now())
         return real(chunk, **values)
 
-    monkeypatch.setattr(jobs, "advance_chunk", lose)
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    assert (job.updated_tracks, job.api_calls) == (0, simulator.state.quota_used)
-    assert job.api_calls > 0
+    monkeypatch.setattr(jobs, "advance_chunk", lose_once)
+    finish_here(job)
+    assert lost
+    assert (job.updated_tracks, job.api_calls) == (30, 4)
+    assert simulator.state.quota_used == 4
     assert_days_add_up()
 
 
