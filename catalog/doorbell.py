@@ -7,8 +7,12 @@ import logging
 from typing import Any
 
 from celery import current_app
+from django.conf import settings
 from kombu.exceptions import ChannelError, OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +31,23 @@ def ring(job_id: int) -> bool:
         logger.warning("job %s: the broker did not take its message: %s", job_id, type(error).__name__)
         return False
     return True
+
+
+def is_answering(*, timeout: float = 1.0) -> bool:
+    """Return within about `timeout` seconds whether the broker answers; for whoever must not wait longer."""
+    # Not by kombu: its pool waits and tries again for longer than a page may take.
+    client = Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        return bool(client.ping())
+    except BROKER_ERRORS:
+        return False
+    finally:
+        client.close()
 
 
 def count_waiting() -> int | None:

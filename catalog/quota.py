@@ -5,13 +5,14 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from catalog.models import ApiAccount
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
 logger = logging.getLogger(__name__)
@@ -77,20 +78,37 @@ def time_for(calls: int) -> str:
     return f"about {math.ceil(minutes / 60)} hours"
 
 
+def current_account() -> ApiAccount | None:
+    """Return what is known of the account that the settings name, None if nothing is yet."""
+    return ApiAccount.objects.filter(fingerprint=get_service().account).first()
+
+
 def remaining_calls() -> int | None:
     """Return what Soundcharts last said is left of the plan, None if it never has."""
-    account = ApiAccount.objects.filter(fingerprint=get_service().account).first()
+    account = current_account()
     return account.quota_remaining if account else None
 
 
 def note_quota(service: SoundchartsService, *, is_last: bool = False) -> None:
-    """Write down what the latest answer said is left, now and then, and when work ends (`is_last`)."""
-    remaining = service.quota_remaining
+    """Write down what the latest answer said is left, and when it came.
+
+    Done now and then, and when work ends (`is_last`).
+    """
     now = time.monotonic()
-    if remaining is None or (not is_last and now - _noted_at.get(service.account, -math.inf) < NOTE_EVERY):
+    is_time = is_last or now - _noted_at.get(service.account, -math.inf) >= NOTE_EVERY
+    if not is_time or (service.quota_remaining is None and service.seconds_since_answer is None):
         return
     _noted_at[service.account] = now
-    _write(service.account, remaining)
+    _write(service)
+
+
+def note_error(service: SoundchartsService, error: SoundchartsError) -> None:
+    """Write down what ended a batch, if it tells something of the API's health or of our account's."""
+    # Our own limit and our own reserve say nothing of Soundcharts, and neither does a song it lacks.
+    is_ours = isinstance(error, QuotaReserved) or (isinstance(error, RateLimited) and error.status is None)
+    if is_ours or not (error.is_temporary or error.stops_all):
+        return
+    _set(service.account, last_error=error.code, last_error_message=str(error)[:1000], last_error_at=Now())
 
 
 def leaves_reserve(service: SoundchartsService, *, calls: int) -> bool:
@@ -113,14 +131,25 @@ def is_back() -> bool | None:
         remaining = service.get_usage().quota_remaining
     except SoundchartsError as error:
         logger.warning("the quota could not be asked for: %s", error)
+        note_error(service, error)
         return None
     if remaining is None:
         return None
-    _write(service.account, remaining)
+    _set(service.account, quota_remaining=remaining, observed_at=Now(), answered_at=Now())
     return remaining > settings.SOUNDCHARTS_QUOTA_RESERVE
 
 
-def _write(account: str, remaining: int) -> None:
-    values = {"quota_remaining": remaining, "observed_at": Now()}
-    if not ApiAccount.objects.filter(fingerprint=account).update(**values):
-        ApiAccount.objects.get_or_create(fingerprint=account, defaults={"quota_remaining": remaining})
+def _write(service: SoundchartsService) -> None:
+    values: dict[str, Any] = {}
+    if service.quota_remaining is not None:
+        values = {"quota_remaining": service.quota_remaining, "observed_at": Now()}
+    if service.seconds_since_answer is not None:
+        values["answered_at"] = Now() - timedelta(seconds=service.seconds_since_answer)
+    _set(service.account, **values)
+
+
+def _set(account: str, **values: Any) -> None:
+    accounts = ApiAccount.objects.filter(fingerprint=account)
+    if not accounts.update(**values):
+        ApiAccount.objects.get_or_create(fingerprint=account)
+        accounts.update(**values)

@@ -21,6 +21,7 @@ from catalog.search import HasWords
 FRESHNESS = {
     "never": "never fetched",
     "stale": "stale (never fetched or aged)",
+    "aged": "aged (fetched too long ago)",
     "fresh": "fresh",
     "failing": "last fetch failed",
 }
@@ -164,6 +165,9 @@ class TrackFilter:
                 found.append((F("metadata_fetched_at"), lambda fetched: Q(**{fetched: None})))
             case "stale":
                 found.append((F("metadata_fetched_at"), lambda fetched: is_stale(now, column=fetched)))
+            case "aged":
+                before = stale_before(now)
+                found.append((F("metadata_fetched_at"), lambda fetched: Q(**{f"{fetched}__lt": before})))
             case "fresh":
                 after = stale_before(now)
                 found.append((F("metadata_fetched_at"), lambda fetched: Q(**{f"{fetched}__gte": after})))

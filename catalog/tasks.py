@@ -6,9 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from celery import Task, shared_task
-from celery.signals import worker_shutting_down
+from celery.signals import after_task_publish, beat_init, heartbeat_sent, worker_shutting_down
 
-from catalog import jobs
+from catalog import heartbeats, jobs, snapshots
 from catalog.fetching import work_on_job
 from catalog.models import Track
 
@@ -26,6 +26,22 @@ def _ask_children_to_stop(**kwargs: Any) -> None:
 
 def _is_stopping() -> bool:
     return _stop_flag[0] == 1
+
+
+@heartbeat_sent.connect
+def _note_worker(sender: Any = None, **kwargs: Any) -> None:
+    """Note that this worker is alive: its main process says so, whatever its children are at."""
+    heartbeats.note_seen_from_outside(heartbeats.Kind.WORKER, getattr(sender.eventer, "hostname", "") or "")
+
+
+@beat_init.connect
+def _watch_beat(**kwargs: Any) -> None:
+    """In beat's own process: whatever it sends shows that it is alive."""
+    after_task_publish.connect(_note_beat)
+
+
+def _note_beat(**kwargs: Any) -> None:
+    heartbeats.note_seen_from_outside(heartbeats.Kind.BEAT)
 
 
 @shared_task(bind=True)
@@ -53,5 +69,8 @@ def fetch_all_tracks_metadata() -> None:
 
 @shared_task
 def sweep_jobs() -> None:
-    """Revive what has lost its worker."""
+    """Revive what has lost its worker, and count what pages show."""
+    heartbeats.note_seen(heartbeats.Kind.SWEEP)
     jobs.sweep()
+    snapshots.take_snapshot()
+    heartbeats.forget_old()

@@ -37,9 +37,11 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("catalog/liner_notes.css"),
     ],
     "SCRIPTS": [lambda request: static("catalog/page_setup.js")],
+    "DASHBOARD_CALLBACK": "catalog.admin.dashboard.add_dashboard",
     "LOGIN": {"form": "config.login.LoginForm"},
     "SIDEBAR": {
         "navigation": [
+            {"items": [{"title": "Dashboard", "icon": "dashboard", "link": reverse_lazy("admin:index")}]},
             {
                 "title": "Catalogue",
                 "items": [

@@ -3,8 +3,10 @@
 from django.contrib import admin
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
+
+from catalog.admin.dashboard import dashboard_urls
 
 
 def health(request: HttpRequest) -> HttpResponse:
@@ -17,5 +19,6 @@ def health(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("healthz", health, name="health"),
+    path("admin/dashboard/", include(dashboard_urls())),
     path("admin/", admin.site.urls),
 ]

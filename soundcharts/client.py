@@ -101,7 +101,8 @@ class SoundchartsClient:
     `interactive` is for calls that a person waits for: they overtake bulk work under the rate limit and
     fail sooner. `deadline` is the wall-clock time of one try in seconds, connection and whole answer
     included; `max_bytes` bounds the decompressed answer. `quota_remaining` is what the last answer said
-    of the plan's quota, None before the first.
+    of the plan's quota, None before the first; `answered_at` is when (`time.monotonic()`) the last answer
+    came that was of use: what was asked for, or a refusal that is final for this one song.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class SoundchartsClient:
     ) -> None:
         check_service_url("The Soundcharts API URL", base_url)
         self.quota_remaining: int | None = None
+        self.answered_at: float | None = None
         self.limiter = limiter
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
@@ -238,9 +240,13 @@ class SoundchartsClient:
                 error = self._error_of(response, auth)
                 if error is not None:
                     raise error
-                return decode_json(self._transport.read_body(response))
+                answer = decode_json(self._transport.read_body(response))
+            self.answered_at = time.monotonic()
+            return answer
         except CALL_ERRORS as error:
             meaning = translate(error, path=request.shown_path)
+            if not (meaning.is_temporary or meaning.stops_all):
+                self.answered_at = time.monotonic()
             outcome += f" {meaning.code}"
             raise meaning from None
         finally:

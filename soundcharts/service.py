@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -104,6 +105,12 @@ class SoundchartsService:
     def quota_remaining(self) -> int | None:
         """Return the calls left in the plan as of the last answer, None before the first."""
         return self._client.quota_remaining
+
+    @property
+    def seconds_since_answer(self) -> float | None:
+        """Return how long ago the last answer came that was of use, None before the first."""
+        answered_at = self._client.answered_at
+        return None if answered_at is None else max(0.0, time.monotonic() - answered_at)
 
     def count_calls(self) -> AbstractContextManager[CallMeter]:
         """Return a context manager whose value counts the calls that are charged inside (`.spent`)."""

@@ -87,6 +87,7 @@ def run_chunk(
                     _run_tracks(run, ahead)
                 break
             except SoundchartsError as error:
+                again_on_a_new_connection(partial(quota.note_error, service, error))
                 if not is_interactive and _is_put_off(error, job, chunk):
                     return run.reports
                 if job.is_import:

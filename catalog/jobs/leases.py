@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from catalog.jobs.states import Status, finish_if_done, start_job
 from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask
+from catalog.spending import add_spending
 from soundcharts.errors import SoundchartsError
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,8 @@ def record_outcomes(
 
     `is_done` says that this batch finished its chunk, and so perhaps its job.
 
-    The job's row comes last, so that its lock, which all workers of the job share, is held shortest.
+    The job's row comes late, so that its lock, which all workers of the job share, is held shortest, and
+    the day's calls, which all jobs share, come after it.
     """
     FetchFailure.objects.bulk_create(
         FetchFailure(
@@ -208,12 +210,15 @@ def record_outcomes(
     )
     if is_done:
         finish_if_done(chunk.job_id)
+    add_spending(calls)
 
 
 def record_calls(job_id: int, calls: int) -> None:
     """Add calls that were spent without saving anything."""
     if calls:
-        MetadataFetchTask.objects.filter(pk=job_id).update(api_calls=F("api_calls") + calls)
+        with transaction.atomic():
+            MetadataFetchTask.objects.filter(pk=job_id).update(api_calls=F("api_calls") + calls)
+            add_spending(calls)
 
 
 def release_chunk(chunk: FetchChunk) -> None:

@@ -1,7 +1,9 @@
-"""What is kept: tracks, the jobs that fetch for them, and each job's chunks and failures."""
+"""What is kept: tracks, the jobs that fetch for them, each job's chunks and failures, and what was seen."""
 
-from catalog.models.accounts import ApiAccount
+from catalog.models.accounts import ApiAccount, ApiUsage
 from catalog.models.fetch_tasks import FetchChunk, FetchFailure, MetadataFetchTask
+from catalog.models.processes import Heartbeat
+from catalog.models.snapshots import CatalogueSnapshot
 from catalog.models.tracks import (
     METADATA_FIELDS,
     SortKey,
@@ -15,8 +17,11 @@ from catalog.models.tracks import (
 __all__ = [
     "METADATA_FIELDS",
     "ApiAccount",
+    "ApiUsage",
+    "CatalogueSnapshot",
     "FetchChunk",
     "FetchFailure",
+    "Heartbeat",
     "MetadataFetchTask",
     "SortKey",
     "Track",

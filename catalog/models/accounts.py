@@ -1,10 +1,10 @@
-"""What is known of the Soundcharts account."""
+"""What is known of the Soundcharts account, and what was spent of it."""
 
 from django.db import models
 
 
 class ApiAccount(models.Model):
-    """What is known of the quota of a Soundcharts account, written by `catalog.quota` only."""
+    """What is known of the quota and the health of a Soundcharts account, written by `catalog.quota` only."""
 
     fingerprint = models.CharField(max_length=64, unique=True, help_text="A hash; never a key.")
     quota_remaining = models.BigIntegerField(
@@ -14,6 +14,28 @@ class ApiAccount(models.Model):
     checked_at = models.DateTimeField(
         null=True, blank=True, help_text="When it was last asked whether a used-up quota is back."
     )
+    answered_at = models.DateTimeField(
+        null=True, blank=True, help_text="When Soundcharts last gave an answer that was of use."
+    )
+    last_error = models.CharField(
+        max_length=50, blank=True, db_default="", help_text="The code of the last error that ended a batch."
+    )
+    last_error_message = models.TextField(blank=True, db_default="")
+    last_error_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"{self.fingerprint}: {self.quota_remaining} calls left"
+
+
+class ApiUsage(models.Model):
+    """The calls of the quota that jobs have spent on one day (UTC), written by `catalog.spending` only."""
+
+    fingerprint = models.CharField(max_length=64, help_text="The account; a hash, never a key.")
+    day = models.DateField(help_text="In UTC.")
+    calls = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("day", "fingerprint"), name="one_usage_a_day"),)
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.calls} calls"

@@ -178,6 +178,7 @@ class FetchFailure(models.Model):
 
     class Meta:
         ordering = ("pk",)
+        indexes = (models.Index(fields=("created_at", "code"), name="failure_created"),)
         constraints = (models.UniqueConstraint(fields=("job", "item"), name="one_failure_per_item_and_job"),)
 
     def __str__(self) -> str:

@@ -71,6 +71,10 @@ class TrackQuerySet(models.QuerySet["Track"]):
         """Keep tracks that are not stale."""
         return self.filter(metadata_fetched_at__gte=stale_before(now or timezone.now()))
 
+    def failing(self) -> "TrackQuerySet":
+        """Keep tracks of which the last fetch failed."""
+        return self.filter(metadata_error__gt="")
+
     def awaited(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Leave out tracks that Soundcharts did not know and that are not to be asked for again yet."""
         return self.filter(Q(metadata_retry_at=None) | Q(metadata_retry_at__lte=now or timezone.now()))

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from django.db.models import Sum
+
 from catalog.fetching import work_on_job
-from catalog.models import MetadataFetchTask, Track
+from catalog.models import ApiUsage, MetadataFetchTask, Track
 from catalog.tests.workers import Worker, wait_until
 from conftest import API_KEY
 from soundcharts.simulator import Simulator
@@ -59,6 +61,13 @@ def assert_one_outcome_each(
     assert sorted(failed + answered) == keys
     assert (job.failed_tracks, job.skipped_tracks) == (len(failed), 0)
     assert job.updated_tracks + job.unchanged_tracks == len(answered)
+    assert_days_add_up()
+
+
+def assert_days_add_up() -> None:
+    """Fail unless the days have exactly the calls that all jobs together have."""
+    of_jobs = MetadataFetchTask.objects.aggregate(calls=Sum("api_calls", default=0))
+    assert ApiUsage.objects.aggregate(calls=Sum("calls", default=0)) == of_jobs
 
 
 def assert_quiet(*workers: Worker, may_fail: bool = False) -> None:

@@ -42,6 +42,10 @@ LAYERS = (
     "catalog.models",
     "catalog.search",
     "catalog.selection",
+    "catalog.explanations",
+    "catalog.heartbeats",
+    "catalog.snapshots",
+    "catalog.spending",
     "catalog.quota",
     "catalog.doorbell",
     "catalog.mapping",
@@ -49,6 +53,7 @@ LAYERS = (
     "catalog.fetching",
     "catalog.following",
     "catalog.tasks",
+    "catalog.dashboard",
     "catalog.admin",
     "catalog.management",
 )

@@ -1,0 +1,129 @@
+"""The calls of the quota: spent day by day, left, and what will be left when the month ends."""
+
+import math
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from django.conf import settings
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from catalog.fetching import LIST_PAGE
+from catalog.models import ApiAccount, ApiUsage, MetadataFetchTask
+from catalog.quota import estimate_calls
+
+SHOWN_DAYS = 30
+# Whole days by whose spending the forecast goes.
+PACE_DAYS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The calls of one day (UTC)."""
+
+    day: date
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is left when the month ends, if things go on as they did, in calls.
+
+    `per_day` is the mean of `days` whole days; `needed` is what active jobs still need. `left` counts
+    below 0 where the quota does not suffice. `pauses_on` is the day on which only the reserve is left.
+    """
+
+    per_day: float
+    days: int
+    needed: int
+    left: int
+    month_end: date
+    pauses_on: date | None
+
+    @property
+    def shortfall(self) -> int:
+        return max(0, -self.left)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What is known of the calls; `remaining` and `forecast` are None while Soundcharts has not told."""
+
+    days: list[Day]
+    remaining: int | None
+    observed_at: datetime | None
+    reserve: int
+    forecast: Forecast | None
+
+    @property
+    def today(self) -> int:
+        return self.days[-1].calls
+
+    @property
+    def total(self) -> int:
+        return sum(day.calls for day in self.days)
+
+
+def calls(account: ApiAccount | None) -> Calls:
+    """Return what was spent in the last days, of all accounts, and what is left of this one."""
+    now = timezone.now().astimezone(UTC)
+    days = _days(now.date())
+    remaining = account.quota_remaining if account else None
+    return Calls(
+        days,
+        remaining,
+        account.observed_at if account else None,
+        settings.SOUNDCHARTS_QUOTA_RESERVE,
+        None if remaining is None else forecast(days, remaining, _calls_needed(), now),
+    )
+
+
+def forecast(days: list[Day], remaining: int, needed: int, now: datetime) -> Forecast:
+    """Go on from today as in the last whole days, and spend what active jobs need on top."""
+    before_today = days[:-1]
+    # Days before the first that was counted are not days on which nothing was spent.
+    first = next((number for number, day in enumerate(before_today) if day.calls), len(before_today))
+    counted = before_today[first:][-PACE_DAYS:]
+    per_day = sum(day.calls for day in counted) / len(counted) if counted else 0.0
+    month_end = date(now.year, now.month, monthrange(now.year, now.month)[1])
+    end = datetime(month_end.year, month_end.month, month_end.day, tzinfo=UTC) + timedelta(days=1)
+    days_to_go = (end - now) / timedelta(days=1)
+    left = remaining - needed - round(per_day * days_to_go)
+    spendable = remaining - needed - settings.SOUNDCHARTS_QUOTA_RESERVE
+    pauses_on = None
+    if spendable < 0:
+        pauses_on = now.date()
+    elif per_day and spendable / per_day < days_to_go:
+        pauses_on = (now + timedelta(days=spendable / per_day)).date()
+    return Forecast(per_day, len(counted), needed, left, month_end, pauses_on)
+
+
+def _days(today: date) -> list[Day]:
+    first = today - timedelta(days=SHOWN_DAYS - 1)
+    spent = dict(
+        ApiUsage.objects.filter(day__gte=first)
+        .order_by()
+        .values("day")
+        .annotate(total=Sum("calls"))
+        .values_list("day", "total")
+    )
+    # By the database's clock a day may have begun that has not yet by ours.
+    last = max([today, *spent])
+    return [
+        Day(day, spent.get(day, 0))
+        for day in (last - timedelta(days=back) for back in reversed(range(SHOWN_DAYS)))
+    ]
+
+
+def _calls_needed() -> int:
+    """Return what active jobs still need, as far as they are planned; of an import also the metadata."""
+    left: dict[str, int] = dict(
+        MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
+        .order_by()
+        .values("task_type")
+        .annotate(left=Sum(F("total_tracks") - F("processed_tracks")))
+        .values_list("task_type", "left")
+    )
+    listed = max(0, left.pop(MetadataFetchTask.Type.IMPORT, 0))
+    return math.ceil(listed / LIST_PAGE) + estimate_calls(listed + max(0, sum(left.values())))

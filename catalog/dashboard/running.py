@@ -1,0 +1,136 @@
+"""The jobs that are active: how far and how fast they are, how long they will take, why they wait."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db.models import Case, IntegerField, Value, When
+from django.utils import timezone
+
+from catalog.dashboard.words import length_of_time
+from catalog.explanations import Explanation, explain
+from catalog.models import MetadataFetchTask
+
+Status = MetadataFetchTask.Status
+
+# Jobs that are shown; the list of jobs has all of them.
+SHOWN = 20
+# A rate is measured over this many seconds at least, and over twice as many at most while somebody looks.
+MEASURED_SECONDS = 10
+# Marks that are older say nothing about now: the page was left alone.
+FORGOTTEN_SECONDS = 180
+# A rate of less time than this is a matter of chance.
+SHORTEST_SECONDS = 2
+
+_MARKS = re.compile(r"([0-9]{1,18}):([0-9]{1,12}):([0-9]{1,15}):([0-9]{1,12}):([0-9]{1,15})")
+
+
+class Mark(NamedTuple):
+    """How many tracks a job had done at a moment, in milliseconds since 1970."""
+
+    done: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a job is, in tracks a second, and over what that was measured, in words."""
+
+    rate: float
+    measured: str
+
+    @property
+    def shown(self) -> str:
+        return f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.1f}"
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveJob:
+    """An active job and what can be said of it; `left` is the time it still takes, in words."""
+
+    job: MetadataFetchTask
+    pace: Pace | None
+    left: str
+    trouble: Explanation | None
+
+    @property
+    def noun(self) -> str:
+        return "songs" if self.job.is_import else "tracks"
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveJobs:
+    """The jobs to show, how many more there are, and the marks to come back with."""
+
+    shown: list[ActiveJob]
+    more: int
+    marks: str
+
+
+def active_jobs(marks: str = "") -> ActiveJobs:
+    """Return the active jobs, running ones first, with the pace since the marks of an earlier look.
+
+    `marks` come back from the browser, which keeps them between two looks: so any process of the site can
+    answer any of them, and looking writes nothing.
+    """
+    now = timezone.now()
+    known = read_marks(marks)
+    order = Case(
+        When(status=Status.RUNNING, then=Value(0)),
+        When(status=Status.PENDING, then=Value(1)),
+        default=Value(2),
+        output_field=IntegerField(),
+    )
+    active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
+    jobs = list(active.select_related("requested_by").order_by(order, "-pk")[: SHOWN + 1])
+    more = active.count() - SHOWN if len(jobs) > SHOWN else 0
+    milliseconds = int(now.timestamp() * 1000)
+    shown, written = [], []
+    for job in jobs[:SHOWN]:
+        current = Mark(job.processed_tracks, milliseconds)
+        older, newer = known.get(job.pk, (current, current))
+        if not is_sensible(older, newer, current):
+            older = newer = current
+        shown.append(_describe(job, older, current, now))
+        if current.at - newer.at >= MEASURED_SECONDS * 1000:
+            older, newer = newer, current
+        written.append(f"{job.pk}:{older.done}:{older.at}:{newer.done}:{newer.at}")
+    return ActiveJobs(shown, more, ",".join(written))
+
+
+def read_marks(text: str) -> dict[int, tuple[Mark, Mark]]:
+    """Return the two marks of each job, the older one first; what cannot be understood is left out."""
+    found = {}
+    for part in text[:4000].split(",")[:SHOWN]:
+        if match := _MARKS.fullmatch(part):
+            key, *numbers = map(int, match.groups())
+            found[key] = (Mark(*numbers[:2]), Mark(*numbers[2:]))
+    return found
+
+
+def is_sensible(older: Mark, newer: Mark, current: Mark) -> bool:
+    """Return whether the marks can be of this job, and lately."""
+    is_in_order = older.at <= newer.at <= current.at and older.done <= newer.done <= current.done
+    return is_in_order and current.at - older.at <= FORGOTTEN_SECONDS * 1000
+
+
+def _describe(job: MetadataFetchTask, older: Mark, current: Mark, now: datetime) -> ActiveJob:
+    pace = _pace(job, older, current, now) if job.status == Status.RUNNING else None
+    remaining = job.total_tracks - job.processed_tracks
+    left = ""
+    # While it is planned, nobody knows how much there is to do.
+    if pace is not None and pace.rate > 0 and job.planned_at is not None and remaining > 0:
+        left = length_of_time(max(1.0, remaining / pace.rate))
+    return ActiveJob(job, pace, left, explain(job.error_code) if job.error_code else None)
+
+
+def _pace(job: MetadataFetchTask, older: Mark, current: Mark, now: datetime) -> Pace | None:
+    seconds = (current.at - older.at) / 1000
+    if seconds >= SHORTEST_SECONDS:
+        return Pace((current.done - older.done) / seconds, f"in the last {length_of_time(seconds)}")
+    started_at: Any = job.started_at
+    whole = (now - started_at).total_seconds() if started_at else 0.0
+    if whole < SHORTEST_SECONDS:
+        return None
+    return Pace(job.processed_tracks / whole, "on average since it started")
