@@ -2,6 +2,7 @@
 
 from catalog.models.accounts import ApiAccount
 from catalog.models.fetch_tasks import FetchChunk, FetchFailure, MetadataFetchTask
+from catalog.models.track_changes import TrackChange, TrackChangeQuerySet
 from catalog.models.tracks import METADATA_FIELDS, Track, TrackQuerySet, check_web_address, stale_before
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "FetchFailure",
     "MetadataFetchTask",
     "Track",
+    "TrackChange",
+    "TrackChangeQuerySet",
     "TrackQuerySet",
     "check_web_address",
     "stale_before",
