@@ -57,7 +57,9 @@ class TrackReport:
     @property
     def history(self) -> dict[str, list[Any]]:
         """What is worth remembering, as {field: [before, after]}: nothing of a first fetch."""
-        return {} if self.is_first else {change.field: [change.before, change.after] for change in self.changes}
+        return (
+            {} if self.is_first else {change.field: [change.before, change.after] for change in self.changes}
+        )
 
 
 def apply_song(track: Track, song: Song, *, fetched_at: datetime) -> tuple[TrackReport, bool]:

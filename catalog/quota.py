@@ -69,8 +69,13 @@ def price_of(calls: int) -> Price:
 
 def remaining_calls() -> int | None:
     """Return what Soundcharts last said is left of the plan, None if it never has."""
-    account = ApiAccount.objects.filter(fingerprint=get_service().account).first()
+    account = known_account()
     return account.quota_remaining if account else None
+
+
+def known_account() -> ApiAccount | None:
+    """Return what is known of the account in use, and since when; None before its first answer."""
+    return ApiAccount.objects.filter(fingerprint=get_service().account).first()
 
 
 def note_quota(service: SoundchartsService, *, is_last: bool = False) -> None:

@@ -14,7 +14,7 @@ from unfold.widgets import (
 from catalog.fetching import LIST_PAGE
 from catalog.jobs.requests import LARGEST_SELECTION, LAST_OFFSET
 from catalog.models import METADATA_FIELDS, Track
-from catalog.quota import estimate_calls, price_of
+from catalog.quota import estimate_calls, known_account, price_of
 
 
 def plural(count: int, noun: str) -> str:
@@ -63,6 +63,14 @@ class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class FetchNowForm(BaseDialogForm):
     """Nothing to fill in: the dialog states the price."""
+
+    form_before_template = "catalog/fetch_now_price.html"
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: int | str | None = None
+    ) -> dict[str, Any]:
+        account = known_account()
+        return {"account": account if account and account.quota_remaining is not None else None}
 
 
 class FetchAllForm(BaseDialogForm):

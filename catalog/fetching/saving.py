@@ -160,9 +160,7 @@ def _commit(
             _update(changed)
         if unchanged:
             # The value and not Now(): SQLite would store it in another form, and the planner compares text.
-            Track.objects.filter(pk__in=unchanged).update(
-                metadata_fetched_at=now, metadata_job=chunk.job_id
-            )
+            Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=now, metadata_job=chunk.job_id)
         if history:
             TrackChange.objects.bulk_create(history)
         put_off = [result.track_id for result in results if result.is_unanswered]
