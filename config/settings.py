@@ -230,6 +230,7 @@ UNFOLD = {
                 "title": "Catalogue",
                 "items": [
                     _page("Tracks", "music_note", "catalog", "track"),
+                    _page("Track changes", "history", "catalog", "trackchange"),
                     _page("Fetch tasks", "sync", "catalog", "metadatafetchtask"),
                     _page("Fetch failures", "error", "catalog", "fetchfailure"),
                 ],

@@ -232,11 +232,8 @@ class TrackPage(ModelAdmin):
         }
         response = render(request, "catalog/track_panel.html", context)
         # The dialog's own form, which is the theme's, would put the answer into the dialog.
-        response.headers |= {
-            "HX-Retarget": "#track-panel",
-            "HX-Reswap": "outerHTML",
-            "HX-Reselect": "#track-panel",
-        }
+        response["HX-Retarget"] = response["HX-Reselect"] = "#track-panel"
+        response["HX-Reswap"] = "outerHTML"
         return response
 
     def _panel_context(self, request: HttpRequest, track: Track) -> dict[str, Any]:

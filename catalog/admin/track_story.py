@@ -240,9 +240,8 @@ class Story:
     @cached_property
     def spent(self) -> dict[str, int]:
         """The calls and the number of this track's own jobs."""
-        return jobs.jobs_of_track(self.track.pk).aggregate(
-            calls=Sum("api_calls", default=0), jobs=Count("pk")
-        )
+        own = jobs.jobs_of_track(self.track.pk)
+        return own.aggregate(calls=Sum("api_calls", default=0), tasks=Count("pk"))
 
     @cached_property
     def touching_jobs(self) -> list[MetadataFetchTask]:
@@ -321,8 +320,7 @@ def answer_of(job: MetadataFetchTask, track: Track) -> Answer:
     if change := track.changes.filter(job=job).first():
         return Answer(job, TrackReport("updated", changes=changes_in(change.changes)))
     if job.status == job.Status.CANCELLED:
-        return Answer(
-            job, TrackReport("cancelled", message=f"Task #{job.pk} was cancelled: nothing was fetched.")
-        )
+        message = f"Task #{job.pk} was cancelled: nothing was fetched."
+        return Answer(job, TrackReport("cancelled", message=message))
     outcome = next((name for name in ("updated", "unchanged") if getattr(job, f"{name}_tracks")), "skipped")
     return Answer(job, TrackReport(outcome))

@@ -62,4 +62,4 @@ class TrackChange(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{', '.join(self.changes)} of track {self.track_id}"
+        return f"Change #{self.pk} of track {self.track_id}"

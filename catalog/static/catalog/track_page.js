@@ -97,11 +97,12 @@
   const isOurs = (detail) =>
     Boolean(detail.pathInfo) && /\/(fetch_now|panel|release)\/$/.test(detail.pathInfo.requestPath.split("?")[0]);
 
+  const isFetch = (request) => request.verb === "post" && /\/fetch_now\/$/.test(request.path.split("?")[0]);
+
   let titleBefore = "";
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    const { requestConfig } = event.detail;
-    if (requestConfig.verb === "post" && /\/fetch_now\/$/.test(requestConfig.path)) {
+    if (isFetch(event.detail.requestConfig)) {
       say("Asking Soundcharts …");
     }
   });
@@ -133,6 +134,14 @@
     const answer = panel().querySelector(".ln-answer:not([hidden])");
     if (answer) {
       answer.scrollIntoView({ block: "nearest" });
+    }
+    if (document.activeElement === document.body && detail.requestConfig.verb === "post") {
+      /* The button that was pressed is gone, or was disabled meanwhile: the keyboard goes on from here. */
+      const button = document.getElementById("track-fetch");
+      const next = isFetch(detail.requestConfig) && button ? button : answer;
+      if (next) {
+        next.focus({ preventScroll: true });
+      }
     }
   });
 
