@@ -22,7 +22,7 @@ from catalog.admin.csv_export import stream_csv
 from catalog.admin.jobs import ReadOnlyAdmin
 from catalog.admin.track_story import changes_in
 from catalog.mapping import label_of
-from catalog.models import METADATA_FIELDS, Track, TrackChange, TrackChangeQuerySet
+from catalog.models import METADATA_FIELDS, Track, TrackChange
 
 # Rows that an export reads at a time.
 EXPORT_STEP = 1000
@@ -42,9 +42,9 @@ class ChangedFieldFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, label_of(name)) for name in METADATA_FIELDS]
 
-    def queryset(self, request: HttpRequest, queryset: TrackChangeQuerySet) -> TrackChangeQuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[TrackChange]) -> QuerySet[TrackChange]:
         name = self.value()
-        return queryset.of_field(name) if name in METADATA_FIELDS else queryset
+        return queryset.filter(changes__has_key=name) if name in METADATA_FIELDS else queryset
 
 
 class PeriodFilter(admin.SimpleListFilter):
@@ -56,7 +56,7 @@ class PeriodFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, words) for name, (words, _) in PERIODS.items()]
 
-    def queryset(self, request: HttpRequest, queryset: TrackChangeQuerySet) -> TrackChangeQuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[TrackChange]) -> QuerySet[TrackChange]:
         if (chosen := PERIODS.get(self.value() or "")) is None:
             return queryset
         return queryset.filter(at__gte=timezone.now() - chosen[1])

@@ -116,10 +116,10 @@ def _of_failure(failure: FetchFailure) -> Event:
 def _of_entry(entry: LogEntry) -> Event:
     who = entry.user.get_full_name() or entry.user.get_username()
     changes = changes_in(_recorded_values(entry.change_message))
-    sentence = "" if changes else entry.get_change_message().rstrip(".")
-    if entry.action_flag == ADDITION:
-        sentence = "added the track"
-    return Event(entry.action_time, who, changes=changes, sentence=sentence or "saved it without a change")
+    if changes:
+        return Event(entry.action_time, who, changes=changes)
+    told = "added the track" if entry.action_flag == ADDITION else entry.get_change_message().rstrip(".")
+    return Event(entry.action_time, who, sentence=told or "saved it without a change")
 
 
 def _recorded_values(message: str) -> Any:

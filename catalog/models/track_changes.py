@@ -12,11 +12,7 @@ from catalog.models.tracks import METADATA_FIELDS, Track
 
 
 class TrackChangeQuerySet(models.QuerySet["TrackChange"]):
-    """Changes by what they are about."""
-
-    def of_field(self, name: str) -> "TrackChangeQuerySet":
-        """Keep changes in which this field of a track got another value."""
-        return self.filter(changes__has_key=name)
+    """Changes by when they were made."""
 
     def before(self, moment: datetime) -> "TrackChangeQuerySet":
         """Keep changes that were made before a moment."""
