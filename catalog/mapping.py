@@ -18,6 +18,12 @@ MAX_LENGTHS: dict[str, int] = {
 LONGEST_ABSENCE_DAYS = 32
 
 
+def label_of(field: str) -> str:
+    """Return the name of a track's field as the admin shows it."""
+    name = str(getattr(Track._meta.get_field(field), "verbose_name", field))
+    return name[:1].upper() + name[1:]
+
+
 @dataclass(frozen=True, slots=True)
 class FieldChange:
     """One field's values before and after, or a hand-made value and what Soundcharts says instead."""
@@ -29,15 +35,15 @@ class FieldChange:
     @property
     def label(self) -> str:
         """The field's name as the admin shows it."""
-        name = str(getattr(Track._meta.get_field(self.field), "verbose_name", self.field))
-        return name[:1].upper() + name[1:]
+        return label_of(self.field)
 
 
 @dataclass(slots=True)
 class TrackReport:
     """What a fetch did to one track.
 
-    `changes` were made; `kept` are edits by hand that differ from what Soundcharts says.
+    `changes` were made; `kept` are edits by hand that differ from what Soundcharts says. `is_first` says
+    that Soundcharts had never answered for the track before.
     """
 
     outcome: str
@@ -46,6 +52,14 @@ class TrackReport:
     warnings: list[str] = field(default_factory=list)
     code: str = ""
     message: str = ""
+    is_first: bool = False
+
+    @property
+    def history(self) -> dict[str, list[Any]]:
+        """What is worth remembering, as {field: [before, after]}: nothing of a first fetch."""
+        return (
+            {} if self.is_first else {change.field: [change.before, change.after] for change in self.changes}
+        )
 
 
 def apply_song(track: Track, song: Song, *, fetched_at: datetime) -> tuple[TrackReport, bool]:
@@ -55,7 +69,7 @@ def apply_song(track: Track, song: Song, *, fetched_at: datetime) -> tuple[Track
     value too long for its column is a warning. When nothing but the stamp differs, the second value is
     False: stamping is enough.
     """
-    report = TrackReport("unchanged")
+    report = TrackReport("unchanged", is_first=track.metadata_fetched_at is None)
     warnings = list(song.warnings)
     report.changes, report.kept, too_long = _apply_fields(track, song)
     warnings += too_long

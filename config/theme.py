@@ -46,6 +46,7 @@ UNFOLD: dict[str, Any] = {
                 "title": "Catalogue",
                 "items": [
                     _page("Tracks", "music_note", "catalog", "track"),
+                    _page("Track changes", "history", "catalog", "trackchange"),
                     _page("Fetch tasks", "sync", "catalog", "metadatafetchtask"),
                     _page("Fetch failures", "error", "catalog", "fetchfailure"),
                 ],

@@ -15,7 +15,7 @@ from catalog.admin.track_list import filter_of
 from catalog.fetching import LIST_PAGE
 from catalog.jobs.requests import LARGEST_SELECTION, LAST_OFFSET
 from catalog.models import METADATA_FIELDS, Track
-from catalog.quota import estimate_calls, price_of, time_for
+from catalog.quota import current_account, estimate_calls, price_of, time_for
 from catalog.selection import TrackFilter, Unselectable, measure
 
 
@@ -70,6 +70,14 @@ class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class FetchNowForm(BaseDialogForm):
     """Nothing to fill in: the dialog states the price."""
+
+    form_before_template = "catalog/fetch_now_price.html"
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: int | str | None = None
+    ) -> dict[str, Any]:
+        account = current_account()
+        return {"account": account if account and account.quota_remaining is not None else None}
 
 
 class FetchAllForm(BaseDialogForm):

@@ -1,4 +1,4 @@
-"""Tracks: the list, the form, and the buttons that fetch and import."""
+"""Tracks: the list, and the buttons that fetch and import. The page of one track is `TrackPage`."""
 
 import logging
 from typing import Any
@@ -6,23 +6,19 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
-from django.forms import Field
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from catalog import jobs
-from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackForm, is_key, plural
-from catalog.admin.refusing import RefusingAdmin
+from catalog.admin.forms import FetchAllForm, ImportForm, is_key, plural
 from catalog.admin.track_list import FILTERS, TrackList, filter_of
-from catalog.fetching import fetch_track_now
+from catalog.admin.track_page import TrackPage
 from catalog.jobs.requests import LARGEST_SELECTION
-from catalog.models import METADATA_FIELDS, MetadataFetchTask, SortKey, Track
+from catalog.models import MetadataFetchTask, SortKey, Track
 from catalog.quota import estimate_calls, price_of, time_for
 from catalog.selection import Extent, Unselectable, measure
 
@@ -58,8 +54,7 @@ def tell(request: HttpRequest, requested: jobs.Requested) -> None:
 
 
 @admin.register(Track)
-class TrackAdmin(RefusingAdmin):
-    form = TrackForm
+class TrackAdmin(TrackPage):
     list_display = ("title", "isrc", "label_name", "genre", "release_date", "freshness")
     list_filter = FILTERS
     list_filter_submit = True
@@ -68,52 +63,10 @@ class TrackAdmin(RefusingAdmin):
     search_help_text = "Words of name or credit, an ISRC, or a whole UUID"
     show_full_result_count = False
     list_per_page = 50
-    readonly_fields = (
-        "picture",
-        "freshness",
-        "metadata_fetched_at",
-        "last_error",
-        "metadata_retry_at",
-        "warnings",
-        "audience_fetched_at",
-        "created_at",
-        "updated_at",
-    )
-    fieldsets = (
-        ("Song", {"fields": ("uuid", ("name", "credit_name"), ("slug", "isrc"))}),
-        ("Release", {"fields": (("release_date", "duration"), ("label", "genre"))}),
-        ("Picture", {"fields": ("image_url", "picture")}),
-        (
-            "Soundcharts",
-            {
-                "fields": (
-                    ("freshness", "metadata_fetched_at"),
-                    ("last_error", "metadata_retry_at"),
-                    "audience_fetched_at",
-                    "warnings",
-                )
-            },
-        ),
-        ("Edited by hand", {"fields": ("edited_fields",)}),
-        ("Record", {"fields": (("created_at", "updated_at"),)}),
-    )
-    add_fieldsets = (
-        (
-            None,
-            {
-                "fields": ("uuid",),
-                "description": "The song's UUID at Soundcharts is enough: save, then fetch its metadata.",
-            },
-        ),
-    )
     actions = ("fetch_in_background", "create_bulk_task")
     actions_list = ("import_from_api", "fetch_all_metadata")
-    actions_detail = ("fetch_now",)
 
     # --- permissions
-
-    def has_fetch_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("catalog.fetch_track")
 
     def has_import_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("catalog.import_track")
@@ -155,43 +108,6 @@ class TrackAdmin(RefusingAdmin):
             ticks = request.POST.getlist(ACTION_CHECKBOX_NAME)
             request.POST.setlist(ACTION_CHECKBOX_NAME, [tick if is_key(tick) else "0" for tick in ticks])
         return super().changelist_view(request, extra_context)
-
-    # --- the form
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Track | None = None) -> tuple[str, ...]:
-        return self.readonly_fields if obj is None else ("uuid", *self.readonly_fields)
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Field | None:
-        if db_field.name in METADATA_FIELDS:
-            # What counts as an edit is a difference to what the form showed, not to what a fetch has
-            # written since.
-            kwargs["show_hidden_initial"] = True
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
-
-    def save_model(self, request: HttpRequest, obj: Track, form: TrackForm, change: bool) -> None:
-        if change:
-            edited = [name for name in form.changed_data if name in METADATA_FIELDS]
-            obj.save(update_fields=[*edited, "edited_fields", "updated_at"])
-        else:
-            obj.save()
-
-    @display(description="Picture")
-    def picture(self, track: Track) -> str | SafeString:
-        if not track.image_url:
-            return "–"
-        return format_html(
-            '<img class="ln-cover" src="{}" alt="Cover of {}" loading="lazy" referrerpolicy="no-referrer">',
-            track.image_url,
-            track.name or track.uuid,
-        )
-
-    @display(description="Last error")
-    def last_error(self, track: Track) -> str:
-        return track.error_words or "–"
-
-    @display(description="Not understood")
-    def warnings(self, track: Track) -> str:
-        return "; ".join(track.metadata_warnings) or "–"
 
     # --- buttons
 
@@ -252,46 +168,6 @@ class TrackAdmin(RefusingAdmin):
         self._log_job(request, requested, "Fetch All Metadata")
         tell(request, requested)
         return go_to(request, job_address(requested.job))
-
-    @action(
-        description="Fetch Metadata from API",
-        icon="sync",
-        permissions=("fetch",),
-        dialog={
-            "title": "Fetch Metadata from API",
-            "description": "Asks Soundcharts for this track now. It costs 1 API call. "
-            "Fields that were edited by hand stay as they are.",
-            "form_class": FetchNowForm,
-            "form_submit_text": "Fetch now",
-        },
-    )
-    def fetch_now(self, request: HttpRequest, form: FetchNowForm, object_id: str) -> HttpResponse:
-        if not object_id.isdecimal():
-            raise Http404
-        track = get_object_or_404(Track, pk=object_id)
-        job, report = fetch_track_now(track, requested_by=request.user)
-        levels = {
-            "updated": messages.SUCCESS,
-            "unchanged": messages.SUCCESS,
-            "skipped": messages.INFO,
-            "busy": messages.WARNING,
-            "failed": messages.ERROR,
-        }
-        messages.add_message(
-            request,
-            levels[report.outcome],
-            render_to_string(
-                "catalog/fetch_report.html",
-                {
-                    "job": job,
-                    "job_address": job_address(job),
-                    "report": report,
-                    "calls": plural(job.api_calls, "API call"),
-                },
-            ),
-        )
-        self.log_change(request, track, f"Fetch Metadata from API: {report.outcome} {report.code}".strip())
-        return go_to(request, reverse("admin:catalog_track_change", args=(track.pk,)))
 
     # --- actions on ticked rows
 

@@ -4,6 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import uuid4
@@ -257,7 +258,9 @@ def fetch_track_now(track: Track, *, requested_by: jobs.User = None) -> tuple[Me
     requested = jobs.request_metadata([track.pk], requested_by=requested_by, is_rung=False)
     job = requested.job
     if job.status == job.Status.PAUSED:
-        jobs.resume_job(job)
+        # Somebody else may resume it at the same moment.
+        with suppress(jobs.IllegalTransition):
+            jobs.resume_job(job)
     chunk = jobs.claim_chunk(job.pk, owner=uuid4().hex)
     reports: list[TrackReport] = []
     if chunk is not None:

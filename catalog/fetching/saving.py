@@ -12,7 +12,7 @@ from django.utils import timezone
 from catalog import jobs
 from catalog.fetching.ahead import Result
 from catalog.mapping import TrackReport, apply_error, apply_song
-from catalog.models import METADATA_FIELDS, FetchChunk, Track
+from catalog.models import METADATA_FIELDS, FetchChunk, Track, TrackChange
 from soundcharts.errors import SoundchartsError
 from soundcharts.payloads import Song
 
@@ -28,6 +28,7 @@ WRITTEN_FIELDS = (
     "metadata_error",
     "metadata_absences",
     "metadata_retry_at",
+    "metadata_job",
     "updated_at",
 )
 
@@ -120,6 +121,7 @@ def _commit(
     reports: list[TrackReport] = []
     changed: list[Track] = []
     unchanged: list[int] = []
+    history: list[TrackChange] = []
     with transaction.atomic():
         is_done = jobs.advance_chunk(chunk, count=len(results))
         # In key order, so that two jobs with the same tracks never wait for each other in a ring.
@@ -139,12 +141,16 @@ def _commit(
             if track is None or result.answer is None:
                 report = TrackReport("skipped")
             elif isinstance(result.answer, Song):
+                track.metadata_job_id = chunk.job_id
                 report, needs_write = apply_song(track, result.answer, fetched_at=now)
                 if needs_write:
                     changed.append(track)
                 else:
                     unchanged.append(track.pk)
+                if values := report.history:
+                    history.append(TrackChange(track=track, job_id=chunk.job_id, at=now, changes=values))
             else:
+                track.metadata_job_id = chunk.job_id
                 report = apply_error(track, result.answer, failed_at=now)
                 changed.append(track)
                 failures.append(jobs.Failure(result.item, report.code, report.message, track.pk))
@@ -154,7 +160,9 @@ def _commit(
             _update(changed)
         if unchanged:
             # The value and not Now(): SQLite would store it in another form, and the planner compares text.
-            Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=now)
+            Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=now, metadata_job=chunk.job_id)
+        if history:
+            TrackChange.objects.bulk_create(history)
         put_off = [result.track_id for result in results if result.is_unanswered]
         if put_off and delay is not None:
             jobs.split_chunk(chunk, put_off, delay=delay)

@@ -26,6 +26,7 @@ from catalog.jobs.planning import add_imported_tracks, plan_job
 from catalog.jobs.requests import (
     Requested,
     User,
+    jobs_of_track,
     request_filtered_metadata,
     request_import,
     request_metadata,
@@ -63,6 +64,7 @@ __all__ = [
     "has_claimable_chunk",
     "has_work",
     "is_wanted",
+    "jobs_of_track",
     "lease_count_after_advance",
     "pause_job",
     "plan_job",

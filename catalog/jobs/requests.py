@@ -12,7 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 
 from catalog.jobs import states
@@ -94,6 +94,11 @@ def request_metadata(
         parent=parent,
         is_rung=is_rung,
     )
+
+
+def jobs_of_track(track_id: int) -> QuerySet[MetadataFetchTask]:
+    """Return the jobs that were about this one track alone, the latest first."""
+    return MetadataFetchTask.objects.filter(dedupe_key=f"track:{track_id}").order_by("-pk")
 
 
 def request_stale_metadata(

@@ -4,6 +4,7 @@ from catalog.models.accounts import ApiAccount, ApiUsage
 from catalog.models.fetch_tasks import FetchChunk, FetchFailure, MetadataFetchTask
 from catalog.models.processes import Heartbeat
 from catalog.models.snapshots import CatalogueSnapshot
+from catalog.models.track_changes import TrackChange, TrackChangeQuerySet
 from catalog.models.tracks import (
     METADATA_FIELDS,
     SortKey,
@@ -25,6 +26,8 @@ __all__ = [
     "MetadataFetchTask",
     "SortKey",
     "Track",
+    "TrackChange",
+    "TrackChangeQuerySet",
     "TrackQuerySet",
     "check_web_address",
     "is_stale",

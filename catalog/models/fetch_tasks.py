@@ -100,7 +100,11 @@ class MetadataFetchTask(models.Model):
                 name="counters_add_up",
             ),
         )
-        indexes = (models.Index(fields=("status", "-id"), name="job_status"),)
+        indexes = (
+            models.Index(fields=("status", "-id"), name="job_status"),
+            # A track's own jobs are found by their key.
+            models.Index(fields=("dedupe_key", "-id"), name="job_dedupe_key"),
+        )
         permissions = (("control_metadatafetchtask", "Can pause, resume, cancel and retry fetch tasks"),)
 
     def __str__(self) -> str:

@@ -115,6 +115,19 @@ class Track(models.Model):
     metadata_retry_at = models.DateTimeField(
         null=True, blank=True, help_text="Not asked for again by itself before this."
     )
+    # The number stays when the task itself is pruned, and nothing is ever looked up by it.
+    metadata_job = models.ForeignKey(
+        "catalog.MetadataFetchTask",
+        verbose_name="last task",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        help_text="The task that last asked Soundcharts for this track.",
+    )
     audience_fetched_at = models.DateTimeField("audience fetched", null=True, blank=True)
     created_at = models.DateTimeField("added", auto_now_add=True)
     updated_at = models.DateTimeField("changed", auto_now=True)
@@ -150,6 +163,11 @@ class Track(models.Model):
         if not self.name:
             return str(self.uuid)
         return f"{self.name} – {self.credit_name}" if self.credit_name else self.name
+
+    @property
+    def soundcharts_address(self) -> str:
+        """The song's page at Soundcharts, for people (the `appUrl` of its API)."""
+        return f"https://app.soundcharts.com/app/song/{self.uuid}/overview"
 
     @property
     def is_stale(self) -> bool:

@@ -38,7 +38,7 @@ def _in_the_list(name: str, permission: str, **values: str) -> Press:
     return Press(reverse(f"admin:catalog_track_{name}"), permission, CONFIRMED | values)
 
 
-BUTTONS = ["import", "fetch all", "fetch now", "pause", "resume", "cancel", "retry"]
+BUTTONS = ["import", "fetch all", "fetch now", "release", "pause", "resume", "cancel", "retry"]
 
 
 @pytest.fixture(params=BUTTONS)
@@ -53,6 +53,10 @@ def press(request, make_track, make_failed_job, broker, simulator) -> Press:
         case "fetch now":
             address = reverse("admin:catalog_track_fetch_now", args=(tracks[0].pk,))
             return Press(address, "fetch_track", CONFIRMED)
+        case "release":
+            Track.objects.filter(pk=tracks[0].pk).update(edited_fields=["name"])
+            address = reverse("admin:catalog_track_release", args=(tracks[0].pk,))
+            return Press(address, "change_track", {"field": "name"})
         case "retry":
             return _of_a_job("retry", make_failed_job(*tracks))
     job = jobs.request_metadata([track.pk for track in tracks]).job
@@ -89,8 +93,9 @@ def test_a_press_by_a_viewer_is_forbidden(viewer_client, press, nothing_happens)
 
 @pytest.mark.django_db
 def test_the_dialog_is_forbidden_to_a_viewer_too(viewer_client, press):
-    # The job's buttons have no dialog: they refuse a GET from anybody.
-    expected = 405 if press.permission == "control_metadatafetchtask" else 403
+    # The others have no dialog: they refuse a GET from anybody.
+    has_dialog = press.permission in ("fetch_track", "import_track")
+    expected = 403 if has_dialog else 405
     assert viewer_client.get(press.address).status_code == expected
 
 

@@ -5,12 +5,13 @@ from html.parser import HTMLParser
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import escape
 from pytest_django.asserts import assertContains, assertNotContains
 
 from catalog import jobs
 from catalog.fetching import work_on_job
-from catalog.models import FetchFailure, MetadataFetchTask, Track
+from catalog.models import FetchFailure, MetadataFetchTask, Track, TrackChange
 from conftest import API_KEY
 
 NAME = '<script>alert("name")</script>'
@@ -68,13 +69,15 @@ def visit_all(client: Client, track: Track) -> dict[str, str]:
             {"action": "create_bulk_task", "_selected_action": [track.pk]},
         ),
     }
-    for model in (Track, MetadataFetchTask, FetchFailure):
+    for model in (Track, TrackChange, MetadataFetchTask, FetchFailure):
         name = model._meta.model_name
         answers[f"{name} list"] = client.get(reverse(f"admin:catalog_{name}_changelist"))
         for row in model.objects.all():
             for part in ("change", "history", "delete"):
                 address = reverse(f"admin:catalog_{name}_{part}", args=(row.pk,))
                 answers[f"{part} {name} {row.pk}"] = client.get(address)
+    answers["panel"] = client.get(reverse("admin:catalog_track_panel", args=(track.pk,)))
+    answers["track changes as CSV"] = client.get(reverse("admin:catalog_trackchange_export"))
     for job in MetadataFetchTask.objects.all():
         address = reverse("admin:catalog_metadatafetchtask_progress", args=(job.pk,))
         answers[f"progress {job.pk}"] = client.get(address)
@@ -83,7 +86,11 @@ def visit_all(client: Client, track: Track) -> dict[str, str]:
         address = reverse(f"admin:catalog_track_{button}", args=keys)
         answers[button] = client.get(address, {"_selected_action": [track.pk]})
     assert {answer.status_code for answer in answers.values()} <= {200, 403}
-    return {name: answer.content.decode() for name, answer in answers.items() if answer.status_code == 200}
+    return {
+        name: (b"".join(answer.streaming_content) if answer.streaming else answer.content).decode()
+        for name, answer in answers.items()
+        if answer.status_code == 200
+    }
 
 
 def click_fetch(client: Client, track: Track) -> str:
@@ -114,6 +121,8 @@ def test_unescaped_markup_would_be_found(text):
 @pytest.mark.django_db
 def test_markup_from_the_api_is_text_on_every_page(staff_client, hostile_track):
     pages = visit_all(staff_client, hostile_track)
+    # A file and no page: a browser that is told not to guess never renders it.
+    pages.pop("track changes as CSV")
 
     assert {name: found for name, page in pages.items() if (found := scripts_in(page))} == {}
 
@@ -149,8 +158,57 @@ def test_markup_is_text_in_the_message_about_changes(staff_client, make_track, b
 
     page = click_fetch(staff_client, track)
 
-    assert f"<del>&lt;i onclick=alert(1)&gt;Before&lt;/i&gt;</del> → {escape(NAME)}" in page
+    assert "<del>&lt;i onclick=alert(1)&gt;Before&lt;/i&gt;</del>" in page
+    assert f"<ins>{escape(NAME)}</ins>" in page
     assert scripts_in(page) == []
+
+
+@pytest.mark.django_db
+def test_markup_is_text_in_the_answer_that_appears_in_the_page(staff_client, make_track, broker, simulator):
+    track = make_track(name="<i onclick=alert(1)>", label="</section><script>alert(2)</script>")
+    simulator.faults.set("payloads", songs={track.uuid: SONG})
+    address = reverse("admin:catalog_track_fetch_now", args=(track.pk,))
+
+    panel = client_answer(staff_client, address)
+
+    assert f"<ins>{escape(NAME)}</ins>" in panel
+    assert scripts_in(panel) == []
+
+
+def client_answer(client: Client, address: str) -> str:
+    answer = client.post(address, {"_form_submitted": "on"}, headers={"HX-Request": "true"})
+    return answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_markup_that_was_replaced_is_text_in_the_history(staff_client, make_track, broker, simulator):
+    track = make_track(
+        name="<script>alert(3)</script>", edited_fields=["label"], label="<svg onload=alert(4)>",
+        metadata_fetched_at=timezone.now(),
+    )  # fmt: skip
+    simulator.faults.set("payloads", songs={track.uuid: SONG})
+    click_fetch(staff_client, track)
+    track.refresh_from_db()
+
+    pages = visit_all(staff_client, track)
+
+    shown = {name for name, page in pages.items() if escape("<script>alert(3)</script>") in page}
+    change = TrackChange.objects.get()
+    assert {f"change track {track.pk}", f"history track {track.pk}", "trackchange list"} <= shown
+    assert f"change trackchange {change.pk}" in shown
+    html = {name: page for name, page in pages.items() if not name.endswith("CSV")}
+    assert {name: found for name, page in html.items() if (found := scripts_in(page))} == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,<script>alert(1)</script>"])
+def test_a_cover_that_is_no_web_address_is_neither_shown_nor_linked(staff_client, make_track, address):
+    track = make_track(image_url=address)
+
+    page = staff_client.get(reverse("admin:catalog_track_change", args=(track.pk,)))
+
+    assertContains(page, "No picture")
+    assert scripts_in(page.content.decode()) == []
 
 
 @pytest.mark.django_db
