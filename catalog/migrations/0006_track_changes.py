@@ -8,6 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
+        ('admin', '0003_logentry_add_action_flag_choices'),
         ('catalog', '0004_dashboard'),
     ]
 
@@ -77,5 +78,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='trackchange',
             index=models.Index(condition=models.Q(('changes__has_key', 'image_url')), fields=['at', 'id'], name='track_change_image_url'),
+        ),
+        # A track's page reads what people did to it, which Django itself finds by reading the log of all tracks.
+        migrations.RunSQL(
+            'CREATE INDEX admin_log_object ON django_admin_log (content_type_id, object_id)',
+            'DROP INDEX admin_log_object',
         ),
     ]
