@@ -1,0 +1,126 @@
+"""What every stored code means, in words for the people who read it, and what they can do."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A code in words.
+
+    `title` names it in a few words, `meaning` says in one or two sentences what happened, and
+    `what_to_do` what a member of staff can do about it, or that nothing needs to be done.
+    """
+
+    title: str
+    meaning: str
+    what_to_do: str
+
+
+# By code, which is stored on jobs, failures and tracks: of errors of the API, of work, and of a job's state.
+EXPLANATIONS: dict[str, Explanation] = {
+    "error": Explanation(
+        "The call failed",
+        "The call to Soundcharts did not give what was asked for, for a reason that has no name of its own.",
+        "Retry what failed; if it fails again, look into the workers' logs.",
+    ),
+    "connection_failed": Explanation(
+        "No connection",
+        "Soundcharts could not be reached, or the connection broke, in all tries.",
+        "Check the network of the workers, then retry what failed.",
+    ),
+    "timeout": Explanation(
+        "No answer in time",
+        "Soundcharts did not answer within the time allowed, in all tries.",
+        "Retry what failed later. If it happens often, raise SOUNDCHARTS_TIMEOUT.",
+    ),
+    "upstream_unavailable": Explanation(
+        "Soundcharts had a problem",
+        "Soundcharts answered that it has a problem of its own, in all tries. Such calls cost nothing.",
+        "Retry what failed when Soundcharts is well again.",
+    ),
+    "invalid_response": Explanation(
+        "Answer not understood",
+        "Soundcharts sent something else than what it documents, so nothing of it was saved.",
+        "Retry what failed later. If it stays, the failure's message says what was wrong with the answer.",
+    ),
+    "rate_limited": Explanation(
+        "Too many calls a minute",
+        "The calls that are allowed in a minute were used up.",
+        "Nothing: work waits as long as it is told and then goes on. A single fetch can be tried again in a "
+        "minute.",
+    ),
+    "quota_exhausted": Explanation(
+        "No calls left",
+        "The Soundcharts plan has no calls left. What was not fetched is untouched.",
+        "Nothing: work goes on by itself when the quota is renewed or raised, which is looked for every "
+        "15 minutes.",
+    ),
+    "quota_reserved": Explanation(
+        "Only the reserve is left",
+        "The calls that are left are kept for people who fetch single tracks, so work on many tracks waits.",
+        "Nothing: it goes on by itself when the quota is renewed. To spend the reserve too, lower "
+        "SOUNDCHARTS_QUOTA_RESERVE, restart, and resume the task.",
+    ),
+    "authentication_failed": Explanation(
+        "Credentials refused",
+        "Soundcharts does not accept our credentials, so no call can work.",
+        "Correct the API keys in the settings, restart all processes, and resume the paused tasks.",
+    ),
+    "forbidden": Explanation(
+        "Not in the plan",
+        "The Soundcharts plan does not include what was asked for.",
+        "Ask for something the plan includes (an artist's songs instead of the top songs), or change the "
+        "plan and resume the task.",
+    ),
+    "not_found": Explanation(
+        "Unknown at Soundcharts",
+        "Soundcharts does not know this identifier. The track keeps the data it has.",
+        "Check the UUID. If it is right, do nothing: it is asked for again by itself after 1, 2, 4, up to "
+        "32 days.",
+    ),
+    "blacklisted": Explanation(
+        "Withdrawn at Soundcharts",
+        "Soundcharts has taken this recording out of its catalogue. The track keeps the data it has.",
+        "Delete the track if it is not wanted. Else do nothing: it is asked for again by itself, ever more "
+        "rarely.",
+    ),
+    "invalid_request": Explanation(
+        "Request refused",
+        "Soundcharts rejected the request itself; asking again in the same way does not help.",
+        "Check the track's UUID: correct it by adding the right track, and delete the wrong one.",
+    ),
+    "worker_lost": Explanation(
+        "Workers died on it",
+        "Every worker that tried this track was killed or crashed, so it was set aside for the others' sake.",
+        "Look into the workers' logs (often they ran out of memory), then retry what failed.",
+    ),
+    "not_saved": Explanation(
+        "Refused by the database",
+        "Soundcharts answered, but the database did not accept the values.",
+        "The workers' logs have the reason. Report it to those who look after Liner Notes.",
+    ),
+    "all_failed": Explanation(
+        "None could be fetched",
+        "Every track of this task failed.",
+        "The failures of the task say why; they can be retried together once the cause is gone.",
+    ),
+    "by_hand": Explanation(
+        "Paused by hand",
+        "Somebody paused this task. Nothing is lost.",
+        "Resume it when it should go on; it continues where it stopped.",
+    ),
+    "broker_unreachable": Explanation(
+        "Waiting for the broker",
+        "The message broker (Redis) could not be reached, so no worker has been told. Nothing is lost.",
+        "Start Redis or check REDIS_URL. The task starts by itself within a minute of the broker's return.",
+    ),
+}
+
+
+def explain(code: str) -> Explanation:
+    """Return what a stored code means; one without words of its own is named as it is."""
+    return EXPLANATIONS.get(code) or Explanation(
+        code.replace("_", " ").capitalize() or "No code",
+        "There is no explanation for this code.",
+        "The message beside it and the workers' logs say more.",
+    )
