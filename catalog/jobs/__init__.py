@@ -22,7 +22,9 @@ from catalog.jobs.leases import (
     split_chunk,
     tracks_under_way,
 )
+from catalog.jobs.pace import tracks_per_second
 from catalog.jobs.planning import add_imported_tracks, plan_job
+from catalog.jobs.pruning import Pruned, prune_ended_jobs
 from catalog.jobs.requests import (
     Requested,
     User,
@@ -41,15 +43,21 @@ from catalog.jobs.states import (
     ring,
 )
 from catalog.jobs.sweep import sweep
+from catalog.jobs.unreadable import PAUSED as WHY_UNREADABLE
+from catalog.jobs.unreadable import UNREADABLE, UNREADABLE_BATCHES, note_unreadable
 
 __all__ = [
     "MAX_LEASES",
     "SUSPICIOUS_LEASES",
+    "UNREADABLE",
+    "UNREADABLE_BATCHES",
+    "WHY_UNREADABLE",
     "Counts",
     "Delay",
     "Failure",
     "IllegalTransition",
     "LeaseLost",
+    "Pruned",
     "Requested",
     "User",
     "add_imported_tracks",
@@ -63,9 +71,11 @@ __all__ = [
     "has_work",
     "is_wanted",
     "lease_count_after_advance",
+    "note_unreadable",
     "pause_job",
     "plan_job",
     "postpone_chunk",
+    "prune_ended_jobs",
     "record_calls",
     "record_outcomes",
     "release_chunk",
@@ -78,5 +88,6 @@ __all__ = [
     "ring",
     "split_chunk",
     "sweep",
+    "tracks_per_second",
     "tracks_under_way",
 ]

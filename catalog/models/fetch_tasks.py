@@ -81,6 +81,17 @@ class MetadataFetchTask(models.Model):
     retry_count = models.PositiveIntegerField(
         default=0, help_text="How many times what failed has been tried again, as jobs."
     )
+    not_before = models.DateTimeField(
+        null=True, blank=True, help_text="No chunk is handed out before this: what hinders it hinders all."
+    )
+    unreadable_tries = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Tries in a row of which no answer could be read."
+    )
+    # How far it was a moment ago, and a moment before that: see `catalog.jobs.pace`.
+    pace_at = models.DateTimeField(null=True, blank=True)
+    pace_tracks = models.PositiveIntegerField(default=0, db_default=0)
+    earlier_pace_at = models.DateTimeField(null=True, blank=True)
+    earlier_pace_tracks = models.PositiveIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField("asked for", db_default=Now())
     started_at = models.DateTimeField("started", null=True, blank=True)
     completed_at = models.DateTimeField("ended", null=True, blank=True)
@@ -167,7 +178,9 @@ class FetchChunk(models.Model):
 class FetchFailure(models.Model):
     """A track that a job could not fetch, and why."""
 
-    job = models.ForeignKey(MetadataFetchTask, on_delete=models.CASCADE, related_name="failures")
+    job = models.ForeignKey(
+        MetadataFetchTask, on_delete=models.CASCADE, related_name="failures", db_index=False
+    )
     track = models.ForeignKey(
         Track, null=True, blank=True, on_delete=models.SET_NULL, related_name="failures"
     )
@@ -179,6 +192,14 @@ class FetchFailure(models.Model):
     class Meta:
         ordering = ("pk",)
         constraints = (models.UniqueConstraint(fields=("job", "item"), name="one_failure_per_item_and_job"),)
+        indexes = (
+            # The lists of failures: of a job, of a job by code, by code.
+            models.Index(fields=("job", "id"), name="failure_of_job"),
+            models.Index(fields=("job", "code", "id"), name="failure_of_job_by_code"),
+            models.Index(fields=("code", "id"), name="failure_by_code"),
+            # What cannot be tried again is counted without looking at the others.
+            models.Index(fields=("job", "code"), condition=Q(track=None), name="failure_without_track"),
+        )
 
     def __str__(self) -> str:
         return f"{self.item}: {self.code}"
