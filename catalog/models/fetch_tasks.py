@@ -133,6 +133,13 @@ class MetadataFetchTask(models.Model):
         return self.processed_tracks * 100 // self.total_tracks
 
     @property
+    def failed_percent(self) -> int:
+        """Whole per cent failed, at least 1 where anything has: it is part of what is done."""
+        if not self.total_tracks or not self.failed_tracks:
+            return 0
+        return max(1, self.failed_tracks * 100 // self.total_tracks)
+
+    @property
     def outcome_sentence(self) -> str:
         """Counts in words, with nothing hidden: "9,970 updated, 22 unchanged, 8 failed"."""
         words = ("added", "already here") if self.is_import else ("updated", "unchanged")

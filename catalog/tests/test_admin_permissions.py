@@ -89,9 +89,7 @@ def test_a_press_by_a_viewer_is_forbidden(viewer_client, press, nothing_happens)
 
 @pytest.mark.django_db
 def test_the_dialog_is_forbidden_to_a_viewer_too(viewer_client, press):
-    # The job's buttons have no dialog: they refuse a GET from anybody.
-    expected = 405 if press.permission == "control_metadatafetchtask" else 403
-    assert viewer_client.get(press.address).status_code == expected
+    assert viewer_client.get(press.address).status_code == 403
 
 
 @pytest.mark.django_db
