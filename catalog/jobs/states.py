@@ -37,6 +37,7 @@ WITHOUT_BROKER = (
     "the message broker (Redis) cannot be reached. Nothing is lost; "
     "the task starts by itself within a minute of the broker's return."
 )
+NEEDS_BROKER = "For the message broker (Redis), which cannot be reached. It starts by itself within a minute of its return."
 ALL_FAILED = {"error_code": "all_failed"}
 
 
@@ -238,7 +239,7 @@ def ring(job_id: int) -> bool:
             error_code=WAITS_FOR_BROKER, error_message=f"Waiting: {WITHOUT_BROKER}"
         )
         if waits:
-            events.note(job_id, Kind.WAITING, code=WAITS_FOR_BROKER, text=f"For a broker: {WITHOUT_BROKER}")
+            events.note(job_id, Kind.WAITING, code=WAITS_FOR_BROKER, text=NEEDS_BROKER)
     return False
 
 
