@@ -37,7 +37,7 @@ WITHOUT_BROKER = (
     "the message broker (Redis) cannot be reached. Nothing is lost; "
     "the task starts by itself within a minute of the broker's return."
 )
-NEEDS_BROKER = "For the message broker (Redis), which cannot be reached. It starts by itself within a minute of its return."
+NEEDS_BROKER = "For the message broker (Redis); it starts by itself within a minute of the broker's return."
 ALL_FAILED = {"error_code": "all_failed"}
 
 

@@ -71,7 +71,8 @@ def test_failures_are_counted_by_code_as_they_are_saved(make_track, make_failed_
 
 
 def test_a_hostile_message_is_shown_as_text(staff_client, job):
-    job.failures.update(message="<script>alert(1)</script>", item="<img src=x onerror=alert(1)>", track=None)
+    job.failures.update(message="<script>alert(1)</script>", track=None)
+    job.failures.filter(code="timeout").update(item="<img src=x onerror=alert(1)>")
 
     for address in (page_of(job), f"{LIST}?job__id__exact={job.pk}"):
         page = staff_client.get(address)
@@ -222,10 +223,10 @@ def test_a_track_that_was_fetched_since_is_skipped_and_costs_nothing(
 def test_more_failures_than_a_selection_holds_are_tried_again_too(
     make_track, make_failed_job, simulator, broker, monkeypatch, settings
 ):
-    monkeypatch.setattr(requests, "LARGEST_SELECTION", 3)
-    settings.CHUNK_SIZE = 2
     tracks = [make_track(number) for number in range(7)]
     job = make_failed_job(*tracks)
+    settings.CHUNK_SIZE = 2
+    monkeypatch.setattr(requests, "LARGEST_SELECTION", 3)
     tracks[3].delete()
 
     retry = jobs.request_retry(job).job
