@@ -56,7 +56,7 @@ class CodeFilter(admin.SimpleListFilter):
         return queryset.filter(code=self.value()) if self.value() else queryset
 
 
-class FailurePaginator(Paginator):
+class FailurePaginator(Paginator):  # type: ignore[type-arg]
     """Pages of failures, of which there may be a million: counted before, found by their keys alone."""
 
     known_count: int | None = None
@@ -65,12 +65,13 @@ class FailurePaginator(Paginator):
     def count(self) -> int:
         return super().count if self.known_count is None else self.known_count
 
-    def page(self, number: int | str) -> Page:
+    def page(self, number: int | str) -> Page:  # type: ignore[type-arg]
         number = self.validate_number(number)
         bottom = (number - 1) * self.per_page
         # An index holds all that it takes to walk to the page; the rows are read of this page only.
-        keys = list(self.object_list.values_list("pk", flat=True)[bottom : bottom + self.per_page])
-        return self._get_page(self.object_list.filter(pk__in=keys), number, self)
+        failures: Any = self.object_list
+        keys = list(failures.values_list("pk", flat=True)[bottom : bottom + self.per_page])
+        return Page(failures.filter(pk__in=keys), number, self)
 
 
 @admin.register(FetchFailure)

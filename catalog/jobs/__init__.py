@@ -1,5 +1,6 @@
 """Jobs: asking for them, planning, leases, states. The only writer of job and chunk state."""
 
+from catalog.jobs.events import User
 from catalog.jobs.leases import (
     MAX_LEASES,
     SUSPICIOUS_LEASES,
@@ -27,7 +28,6 @@ from catalog.jobs.planning import add_imported_tracks, plan_job
 from catalog.jobs.pruning import Pruned, prune_ended_jobs
 from catalog.jobs.requests import (
     Requested,
-    User,
     request_import,
     request_metadata,
     request_retry,
