@@ -43,6 +43,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Soundcharts sent something else than what it documents, so nothing of it was saved.",
         "Retry what failed later. If it stays, the failure's message says what was wrong with the answer.",
     ),
+    "answers_unreadable": Explanation(
+        "Answers make no sense",
+        "Several batches in a row were answered with something that could not be read. What was not tried is "
+        "untouched.",
+        "Look whether Soundcharts has a disturbance, or a proxy on the way answers in its place. Resume the "
+        "task when answers are well again.",
+    ),
     "rate_limited": Explanation(
         "Too many calls a minute",
         "The calls that are allowed in a minute were used up.",

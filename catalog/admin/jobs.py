@@ -1,65 +1,62 @@
-"""Fetch tasks and their failures: to read, to follow, and to pause, resume, cancel or retry."""
+"""Fetch tasks: to read, to follow, and to pause, resume, cancel or retry."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
 from django.shortcuts import get_object_or_404, render
-from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from unfold.decorators import display
 
 from catalog import jobs
-from catalog.admin.refusing import RefusingAdmin
+from catalog.admin.failures import failures_as_csv
+from catalog.admin.job_list import (
+    FailuresFilter,
+    PeriodFilter,
+    active_ids,
+    asked_words,
+    cell,
+    chosen_ids,
+    search_jobs,
+    updated_cells,
+)
+from catalog.admin.job_page import confirmation, find_job, page_context
+from catalog.admin.refusing import ReadOnlyAdmin
 from catalog.admin.tracks import job_address, tell
-from catalog.fetching import LIST_PAGE
-from catalog.jobs.states import TRANSITIONS
-from catalog.models import FetchFailure, MetadataFetchTask
-from catalog.quota import estimate_calls, price_of
+from catalog.models import MetadataFetchTask
 
 Status = MetadataFetchTask.Status
-SHOWN_FAILURES = 50
-
-STATUS_COLOURS = {
-    Status.PENDING: "info",
-    Status.RUNNING: "primary",
-    Status.PAUSED: "warning",
-    Status.COMPLETED: "success",
-    Status.FAILED: "danger",
-    Status.CANCELLED: "default",
-}
-
-
-class ReadOnlyAdmin(RefusingAdmin):
-    """A list and pages to read: nothing is added, changed or deleted here."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(MetadataFetchTask)
 class MetadataFetchTaskAdmin(ReadOnlyAdmin):
-    list_display = ("name", "state", "progress", "outcomes", "api_calls", "requested_by", "created_at")
-    list_filter = ("status", "task_type")
+    list_display = (
+        *("name", "type_in_words", "state", "progress"),
+        *("outcomes", "calls", "duration", "asked"),
+    )
+    list_filter = ("status", "task_type", PeriodFilter, FailuresFilter)
     list_select_related = ("requested_by",)
     list_per_page = 50
+    list_after_template = "catalog/job_rows_live.html"
+    search_fields = ("title",)
+    search_help_text = "A task's number, or words of its title"
     show_full_result_count = False
     change_form_outer_before_template = "catalog/job_page.html"
-    readonly_fields = ("outcomes",)
     fieldsets = (
         (
             "What was asked for",
@@ -86,37 +83,78 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
         ("For the logs", {"fields": (("celery_task_id", "error_code"),)}),
     )
 
+    class Media:
+        js = ("catalog/job_live.js",)
+
     def has_control_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("catalog.control_metadatafetchtask")
 
     # --- the list
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MetadataFetchTask]:
+        return super().get_queryset(request).annotate(database_now=Now())
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
+            response.context_data["live_ids"] = active_ids(response.context_data["cl"].result_list)
+        return response
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[MetadataFetchTask], search_term: str
+    ) -> tuple[QuerySet[MetadataFetchTask], bool]:
+        return search_jobs(queryset, search_term), False
+
     @display(description="Task", ordering="pk")
     def name(self, job: MetadataFetchTask) -> str:
         return str(job)
 
-    @display(description="Status", ordering="status", label=STATUS_COLOURS)
-    def state(self, job: MetadataFetchTask) -> tuple[str, str]:
-        return job.status, job.get_status_display()
+    @display(description="Type", ordering="task_type")
+    def type_in_words(self, job: MetadataFetchTask) -> str:
+        return job.get_task_type_display()
+
+    @display(description="Status", ordering="status")
+    def state(self, job: MetadataFetchTask) -> str:
+        return cell(job, "state")
 
     @display(description="Progress")
     def progress(self, job: MetadataFetchTask) -> str:
-        return render_to_string("catalog/progress_bar.html", {"job": job})
+        return cell(job, "progress")
 
     @display(description="Outcome")
     def outcomes(self, job: MetadataFetchTask) -> str:
-        return job.outcome_sentence
+        return cell(job, "outcome")
+
+    @display(description="API calls", ordering="api_calls")
+    def calls(self, job: MetadataFetchTask) -> str:
+        return cell(job, "calls")
+
+    @display(description="Duration")
+    def duration(self, job: MetadataFetchTask) -> str:
+        return cell(job, "duration")
+
+    @display(description="Asked for", ordering="created_at")
+    def asked(self, job: MetadataFetchTask) -> str:
+        return asked_words(job)
 
     # --- the page
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
+            path("live/", self.live_rows_view, name="catalog_metadatafetchtask_live"),
             path("<int:job_id>/progress/", self.progress_view, name="catalog_metadatafetchtask_progress"),
+            path(
+                "<int:job_id>/failures.csv",
+                wrap(self.failures_csv_view),
+                name="catalog_metadatafetchtask_failures_csv",
+            ),
             *(
                 path(
                     f"<int:job_id>/{verb}/",
-                    wrap(self._control_view(control)),
+                    wrap(self._control_view(verb, control)),
                     name=f"catalog_metadatafetchtask_{verb}",
                 )
                 for verb, control in CONTROLS.items()
@@ -133,19 +171,19 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         context = dict(extra_context or {})
         if object_id and object_id.isdecimal():
-            job = (
-                MetadataFetchTask.objects.select_related("requested_by", "parent")
-                .filter(pk=object_id)
-                .first()
-            )
+            job = find_job(int(object_id))
             if job is not None:
                 context |= self._page_context(request, job)
         response: HttpResponse = super().changeform_view(request, object_id, form_url, context)
         return response
 
-    @method_decorator(never_cache)
-    def progress_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        """The part of the page that changes, asked for again and again while the job is active."""
+    def _page_context(self, request: HttpRequest, job: MetadataFetchTask) -> dict[str, Any]:
+        may_see_failures = request.user.has_perm("catalog.view_fetchfailure")
+        context = page_context(job, may_control=self.has_control_permission(request))
+        return context | {"may_see_failures": may_see_failures}
+
+    def _why_no_fragment(self, request: HttpRequest) -> HttpResponse | None:
+        """Return what answers a poll of somebody who may not see it (any more), or None."""
         if not self.admin_site.has_permission(request):
             # A redirect would put the log-in page into the card: reload the page around it instead.
             if request.headers.get("HX-Request"):
@@ -153,72 +191,79 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
             return redirect_to_login(request.get_full_path(), reverse("admin:login"))
         if not self.has_view_permission(request):
             raise PermissionDenied
-        job = get_object_or_404(MetadataFetchTask, pk=job_id)
+        return None
+
+    @method_decorator(never_cache)
+    def progress_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        """The part of the page that changes, asked for again and again while the job is active."""
+        if (refusal := self._why_no_fragment(request)) is not None:
+            return refusal
+        job = find_job(job_id)
+        if job is None:
+            raise Http404("This task is no longer there.")
         return render(request, "catalog/job_progress.html", self._page_context(request, job))
 
-    def _page_context(self, request: HttpRequest, job: MetadataFetchTask) -> dict[str, Any]:
-        failures = job.failures.all()
-        remaining = max(job.total_tracks - job.processed_tracks, 0)
-        # Of an import's failures some have no track: there is nothing to ask for again.
-        failed_tracks = failures.exclude(track=None).count() if job.failed_tracks else 0
-        is_import_again = not failed_tracks and job.is_import and job.status == Status.FAILED
-        retry_calls = (
-            _count_calls(job, job.request["limit"]) if is_import_again else estimate_calls(failed_tracks)
-        )
-        can_retry = not job.is_active and (failed_tracks > 0 or is_import_again)
-        return {
-            "job": job,
-            "status_colour": STATUS_COLOURS[Status(job.status)],
-            "status_label": job.get_status_display(),
-            "may_control": self.has_control_permission(request),
-            "can_pause": Status.PAUSED in TRANSITIONS[job.status],
-            "can_resume": job.status == Status.PAUSED,
-            "can_cancel": Status.CANCELLED in TRANSITIONS[job.status],
-            "can_retry": can_retry,
-            "is_import_again": is_import_again,
-            "retry_price": price_of(retry_calls).sentence if can_retry else "",
-            "remaining_price": price_of(_count_calls(job, remaining)).sentence if job.is_active else "",
-            "failure_counts": list(
-                failures.values("code").annotate(count=Count("pk")).order_by("-count")[:20]
-            )
-            if job.failed_tracks
-            else [],
-            "failures": list(failures.select_related("track")[:SHOWN_FAILURES]) if job.failed_tracks else [],
-            "failures_address": reverse("admin:catalog_fetchfailure_changelist")
-            + f"?job__id__exact={job.pk}",
-            "follow_ups": list(job.follow_ups.all()[:20]),
-        }
+    @method_decorator(never_cache)
+    def live_rows_view(self, request: HttpRequest) -> HttpResponse:
+        """The cells of the list's active tasks, and what asks for those that are still active."""
+        if (refusal := self._why_no_fragment(request)) is not None:
+            return refusal
+        ids = chosen_ids(request.GET.get("ids", ""))
+        shown = self.get_queryset(request).filter(pk__in=ids).order_by("-pk")
+        context = {"live_ids": active_ids(shown), "updated_cells": updated_cells(shown)}
+        return render(request, "catalog/job_rows_live.html", context)
+
+    @method_decorator(never_cache)
+    def failures_csv_view(self, request: HttpRequest, job_id: int) -> StreamingHttpResponse:
+        """A job's failures as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        job = get_object_or_404(MetadataFetchTask, pk=job_id)
+        return failures_as_csv(job, code=request.GET.get("code", ""))
 
     # --- pause, resume, cancel, retry
 
     def _control_view(
-        self, control: Callable[[HttpRequest, MetadataFetchTask], MetadataFetchTask]
+        self, verb: str, control: Callable[[HttpRequest, MetadataFetchTask], MetadataFetchTask]
     ) -> Callable[..., HttpResponse]:
         def view(request: HttpRequest, job_id: int) -> HttpResponse:
-            if request.method != "POST":
-                return HttpResponseNotAllowed(["POST"])
             if not self.has_control_permission(request):
                 raise PermissionDenied
+            if request.method == "GET" and verb in CONFIRMED:
+                return self._ask(request, get_object_or_404(MetadataFetchTask, pk=job_id), verb)
+            if request.method != "POST":
+                return HttpResponseNotAllowed(["GET", "POST"] if verb in CONFIRMED else ["POST"])
             job = get_object_or_404(MetadataFetchTask, pk=job_id)
             try:
                 shown = control(request, job)
-            except (jobs.IllegalTransition, ValueError) as error:
+            except jobs.IllegalTransition as error:
+                if error.target == job.status:
+                    # The second click of two, or of two people: what they wanted is so.
+                    is_now = job.get_status_display().lower()
+                    messages.info(request, f"Task #{job.pk} is {is_now} already. Nothing was changed.")
+                else:
+                    messages.warning(request, f"{error} Nothing was changed.")
+                shown = job
+            except ValueError as error:
                 messages.warning(request, f"{error} Nothing was changed.")
                 shown = job
             else:
-                self.log_change(request, job, control.__name__.lstrip("_").replace("_", " ").capitalize())
+                self.log_change(request, job, verb.capitalize())
             return HttpResponseRedirect(job_address(shown))
 
-        return view
+        return never_cache(view)
 
-
-def _count_calls(job: MetadataFetchTask, tracks: int) -> int:
-    """Return the calls that so many tracks of a job spend; an import only lists them."""
-    return math.ceil(tracks / LIST_PAGE) if job.is_import else estimate_calls(tracks)
+    def _ask(self, request: HttpRequest, job: MetadataFetchTask, verb: str) -> HttpResponse:
+        """Ask whether it is meant, with its price: as a dialog's content, or as a page of its own."""
+        context = confirmation(job, verb, code=request.GET.get("code", ""))
+        if request.headers.get("HX-Request"):
+            return render(request, "catalog/job_question.html", context)
+        page = {**self.admin_site.each_context(request), "title": str(job), "opts": self.opts}
+        return render(request, "catalog/job_question_page.html", page | context)
 
 
 def _pause(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
-    jobs.pause_job(job)
+    jobs.pause_job(job, by=request.user)
     messages.success(
         request, f"Task #{job.pk} is paused. The batch under way is still saved; Resume goes on after it."
     )
@@ -226,7 +271,7 @@ def _pause(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
 
 
 def _resume(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
-    if jobs.resume_job(job):
+    if jobs.resume_job(job, by=request.user):
         messages.success(request, f"Task #{job.pk} goes on where it stopped.")
     else:
         messages.warning(
@@ -238,7 +283,7 @@ def _resume(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
 
 
 def _cancel(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
-    jobs.cancel_job(job)
+    jobs.cancel_job(job, by=request.user)
     messages.success(
         request,
         f"Task #{job.pk} is cancelled. What was fetched is saved; the other tracks are as they were.",
@@ -247,29 +292,11 @@ def _cancel(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
 
 
 def _retry(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
-    requested = jobs.request_retry(job, requested_by=request.user)
+    requested = jobs.request_retry(job, code=request.POST.get("code", ""), requested_by=request.user)
     tell(request, requested)
     return requested.job
 
 
 CONTROLS = {"pause": _pause, "resume": _resume, "cancel": _cancel, "retry": _retry}
-
-
-@admin.register(FetchFailure)
-class FetchFailureAdmin(ReadOnlyAdmin):
-    list_display = ("item", "track_link", "code", "message", "job", "created_at")
-    list_filter = ("code",)
-    list_select_related = ("job", "track")
-    search_fields = ("item",)
-    show_full_result_count = False
-    list_per_page = 100
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        return lookup == "job__id__exact" or super().lookup_allowed(lookup, value, request)
-
-    @display(description="Track")
-    def track_link(self, failure: FetchFailure) -> str:
-        if failure.track_id is None:
-            return "–"
-        address = reverse("admin:catalog_track_change", args=(failure.track_id,))
-        return format_html('<a class="ln-link" href="{}">{}</a>', address, failure.track)
+# These are asked about first, by a GET of the same address.
+CONFIRMED = frozenset({"resume", "cancel", "retry"})

@@ -18,3 +18,16 @@ class RefusingAdmin(ModelAdmin):
             raise PermissionDenied
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
+
+
+class ReadOnlyAdmin(RefusingAdmin):
+    """A list and pages to read: nothing is added, changed or deleted here."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

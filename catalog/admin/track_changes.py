@@ -19,7 +19,7 @@ from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from catalog.admin.csv_export import stream_csv
-from catalog.admin.jobs import ReadOnlyAdmin
+from catalog.admin.refusing import ReadOnlyAdmin
 from catalog.admin.track_story import changes_in
 from catalog.mapping import label_of
 from catalog.models import METADATA_FIELDS, Track, TrackChange

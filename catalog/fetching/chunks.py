@@ -18,7 +18,7 @@ from catalog.fetching.saving import again_on_a_new_connection, save_results
 from catalog.fetching.shift import Shift
 from catalog.mapping import TrackReport
 from catalog.models import FetchChunk, MetadataFetchTask, Track
-from soundcharts.errors import RateLimited, SoundchartsError
+from soundcharts.errors import InvalidResponse, RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,9 @@ def _run_tracks(run: _Run, ahead: BatchesAhead | None) -> None:
     if chunk.lease_count >= jobs.SUSPICIOUS_LEASES:
         _run_ahead(run.batches(depth=1), run, is_alone=True)
     else:
-        _run_ahead(ahead or run.batches(workers=jobs.count_living_leases()), run)
+        # Answers that cannot be read are paid for: one call finds out whether they are better now.
+        options = {"depth": 1} if run.job.unreadable_tries else {"workers": jobs.count_living_leases()}
+        _run_ahead(ahead or run.batches(**options), run)
 
 
 def _run_ahead(ahead: BatchesAhead, run: _Run, *, is_alone: bool = False) -> None:
@@ -214,23 +216,35 @@ def _delay_after(error: SoundchartsError | None) -> jobs.Delay:
 def _is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChunk) -> bool:
     """Pause the job or postpone the chunk if that is what an error asks for; return whether it was."""
     if error.stops_all and not (job.is_import and error.code == "forbidden"):
-        logger.error("job %s: paused: %s", job.pk, error)
-        try:
-            jobs.pause_job(job, code=error.code, reason=str(error))
-        except jobs.IllegalTransition:
-            logger.info("job %s: was no longer running", job.pk)
-        jobs.release_chunk(chunk)
+        _pause(job, chunk, code=error.code, reason=str(error))
         return True
     if isinstance(error, RateLimited):
         jobs.postpone_chunk(chunk, delay=jobs.Delay(error.retry_after or 60, is_attempt=False), error=error)
         return True
     delays = settings.BATCH_RETRY_DELAYS
-    if error.is_temporary and chunk.error_count < len(delays):
-        seconds = delays[chunk.error_count]
+    tries = jobs.note_unreadable(job) if isinstance(error, InvalidResponse) and not job.is_import else 0
+    if tries >= len(delays) + jobs.UNREADABLE_BATCHES:
+        _pause(job, chunk, code=jobs.UNREADABLE, reason=jobs.WHY_UNREADABLE)
+        return True
+    # The patience is the job's as a whole: a batch that comes after one that was given up gets no more of it.
+    attempt = max(chunk.error_count, tries - 1)
+    if error.is_temporary and attempt < len(delays):
+        seconds = delays[attempt]
         logger.warning("job %s: chunk %s tries again in %s s: %s", job.pk, chunk.pk, seconds, error)
-        jobs.postpone_chunk(chunk, delay=jobs.Delay(seconds, is_attempt=True), error=error)
+        delay = jobs.Delay(seconds, is_attempt=True)
+        # The first time it may be about these tracks alone, and the job's others should not wait for them.
+        jobs.postpone_chunk(chunk, delay=delay, error=error, is_whole_job=tries > 1)
         return True
     return False
+
+
+def _pause(job: MetadataFetchTask, chunk: FetchChunk, *, code: str, reason: str) -> None:
+    logger.error("job %s: paused: %s", job.pk, reason)
+    try:
+        jobs.pause_job(job, code=code, reason=reason)
+    except jobs.IllegalTransition:
+        logger.info("job %s: was no longer running", job.pk)
+    jobs.release_chunk(chunk)
 
 
 def _fail_import(error: SoundchartsError, job: MetadataFetchTask) -> None:
@@ -260,7 +274,7 @@ def fetch_track_now(track: Track, *, requested_by: jobs.User = None) -> tuple[Me
     if job.status == job.Status.PAUSED:
         # Somebody else may resume it at the same moment.
         with suppress(jobs.IllegalTransition):
-            jobs.resume_job(job)
+            jobs.resume_job(job, by=requested_by, reason="The track was asked for again.")
     chunk = jobs.claim_chunk(job.pk, owner=uuid4().hex)
     reports: list[TrackReport] = []
     if chunk is not None:

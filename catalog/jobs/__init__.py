@@ -1,5 +1,6 @@
 """Jobs: asking for them, planning, leases, states. The only writer of job and chunk state."""
 
+from catalog.jobs.events import User
 from catalog.jobs.leases import (
     MAX_LEASES,
     SUSPICIOUS_LEASES,
@@ -22,10 +23,11 @@ from catalog.jobs.leases import (
     split_chunk,
     tracks_under_way,
 )
+from catalog.jobs.pace import tracks_per_second
 from catalog.jobs.planning import add_imported_tracks, plan_job
+from catalog.jobs.pruning import Pruned, prune_ended_jobs
 from catalog.jobs.requests import (
     Requested,
-    User,
     jobs_of_track,
     request_filtered_metadata,
     request_import,
@@ -43,15 +45,21 @@ from catalog.jobs.states import (
     ring,
 )
 from catalog.jobs.sweep import sweep
+from catalog.jobs.unreadable import PAUSED as WHY_UNREADABLE
+from catalog.jobs.unreadable import UNREADABLE, UNREADABLE_BATCHES, note_unreadable
 
 __all__ = [
     "MAX_LEASES",
     "SUSPICIOUS_LEASES",
+    "UNREADABLE",
+    "UNREADABLE_BATCHES",
+    "WHY_UNREADABLE",
     "Counts",
     "Delay",
     "Failure",
     "IllegalTransition",
     "LeaseLost",
+    "Pruned",
     "Requested",
     "User",
     "add_imported_tracks",
@@ -66,9 +74,11 @@ __all__ = [
     "is_wanted",
     "jobs_of_track",
     "lease_count_after_advance",
+    "note_unreadable",
     "pause_job",
     "plan_job",
     "postpone_chunk",
+    "prune_ended_jobs",
     "record_calls",
     "record_outcomes",
     "release_chunk",
@@ -82,5 +92,6 @@ __all__ = [
     "ring",
     "split_chunk",
     "sweep",
+    "tracks_per_second",
     "tracks_under_way",
 ]

@@ -5,6 +5,7 @@ whether it happened, and all its times come from the database's clock.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,8 +15,10 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
+from catalog.jobs import events, pace
 from catalog.jobs.states import Status, finish_if_done, start_job
-from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask
+from catalog.jobs.unreadable import READABLE_FAILURES
+from catalog.models import FailureCount, FetchChunk, FetchFailure, MetadataFetchTask
 from catalog.spending import add_spending
 from soundcharts.errors import SoundchartsError
 
@@ -73,6 +76,10 @@ def _is_free() -> Q:
     )
 
 
+def _wants_work() -> Q:
+    return Q(status__in=(Status.PENDING, Status.RUNNING)) & (Q(not_before=None) | Q(not_before__lte=Now()))
+
+
 def has_claimable_chunk(job_id: int) -> bool:
     """Return whether some chunk of a job waits for a worker now."""
     return FetchChunk.objects.filter(_is_free(), job_id=job_id).exists()
@@ -80,7 +87,7 @@ def has_claimable_chunk(job_id: int) -> bool:
 
 def has_work(job_id: int) -> bool:
     """Return whether a worker would find something to plan or to fetch in a job now."""
-    job = MetadataFetchTask.objects.filter(pk=job_id, status__in=(Status.PENDING, Status.RUNNING)).first()
+    job = MetadataFetchTask.objects.filter(_wants_work(), pk=job_id).first()
     if job is None:
         return False
     is_to_be_planned = job.planned_at is None and job.request["what"] != "imported"
@@ -109,9 +116,7 @@ def claim_chunk(job_id: int, *, owner: str, celery_task_id: str = "") -> FetchCh
     """
     # Not a join: Django would move every condition into a subquery, which PostgreSQL does not
     # evaluate again when it had to wait for the row, and two workers would both succeed.
-    is_wanted = Exists(
-        MetadataFetchTask.objects.filter(pk=OuterRef("job_id"), status__in=(Status.PENDING, Status.RUNNING))
-    )
+    is_wanted = Exists(MetadataFetchTask.objects.filter(_wants_work(), pk=OuterRef("job_id")))
     candidates = FetchChunk.objects.filter(_is_free(), job_id=job_id).values_list("pk", flat=True)
     for chunk_id in list(candidates[:CANDIDATES]):
         with transaction.atomic():
@@ -187,6 +192,7 @@ def record_outcomes(
     The job's row comes late, so that its lock, which all workers of the job share, is held shortest, and
     the day's calls, which all jobs share, come after it.
     """
+    failures = list(failures)
     FetchFailure.objects.bulk_create(
         FetchFailure(
             job_id=chunk.job_id,
@@ -197,6 +203,9 @@ def record_outcomes(
         )
         for failure in failures
     )
+    codes = Counter(failure.code for failure in failures)
+    _count_failures(chunk.job_id, codes)
+    is_read = counts.updated or counts.unchanged or not READABLE_FAILURES.isdisjoint(codes)
     successful = counts.updated + counts.unchanged + counts.skipped
     MetadataFetchTask.objects.filter(pk=chunk.job_id).update(
         processed_tracks=F("processed_tracks") + successful + counts.failed,
@@ -207,10 +216,22 @@ def record_outcomes(
         skipped_tracks=F("skipped_tracks") + counts.skipped,
         api_calls=F("api_calls") + calls,
         total_tracks=F("total_tracks") + ((size - chunk.size) if size is not None else 0),
+        **({"unreadable_tries": 0} if is_read else {}),
     )
+    pace.mark(chunk.job_id)
     if is_done:
         finish_if_done(chunk.job_id)
     add_spending(calls)
+
+
+def _count_failures(job_id: int, codes: Counter[str]) -> None:
+    # In the order of the codes, so that two workers of a job never wait for each other in a ring.
+    for code, count in sorted(codes.items()):
+        found = FailureCount.objects.filter(job_id=job_id, code=code)
+        if not found.update(count=F("count") + count):
+            # Another worker may add the row at the same moment.
+            FailureCount.objects.bulk_create([FailureCount(job_id=job_id, code=code)], ignore_conflicts=True)
+            found.update(count=F("count") + count)
 
 
 def record_calls(job_id: int, calls: int) -> None:
@@ -224,8 +245,16 @@ def record_calls(job_id: int, calls: int) -> None:
 def release_chunk(chunk: FetchChunk) -> None:
     """Give a leased chunk back at once, for whoever comes next; a lost lease is left alone."""
     FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner, finished_at=None).update(
-        lease_owner="", lease_expires_at=None, lease_count=0
+        lease_owner="", lease_expires_at=None, lease_count=_leases_without_a_word(chunk)
     )
+
+
+def _leases_without_a_word(chunk: FetchChunk) -> int:
+    """Return the leases that count against a chunk which is given back: all but this one.
+
+    Neither a deploy nor a pause adds to a suspicion, and neither makes it forgotten.
+    """
+    return max(0, chunk.lease_count - 1)
 
 
 def renew_lease(chunk: FetchChunk) -> None:
@@ -257,19 +286,32 @@ def split_chunk(chunk: FetchChunk, track_ids: list[int], *, delay: Delay) -> Non
     )
 
 
-def postpone_chunk(chunk: FetchChunk, *, delay: Delay, error: SoundchartsError) -> None:
+def postpone_chunk(
+    chunk: FetchChunk, *, delay: Delay, error: SoundchartsError, is_whole_job: bool = False
+) -> None:
     """Give a leased chunk back, not to be claimed before the delay is over, and say why on its job.
 
-    A lost lease is left alone.
+    With `is_whole_job` none of the job's chunks is handed out before that. A lost lease is left alone.
     """
-    FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner, finished_at=None).update(
-        lease_owner="",
-        lease_expires_at=None,
-        lease_count=0,
-        error_count=F("error_count") + (1 if delay.is_attempt else 0),
-        not_before=Now() + timedelta(seconds=delay.seconds),
-    )
-    MetadataFetchTask.objects.filter(pk=chunk.job_id, status__in=(Status.PENDING, Status.RUNNING)).update(
-        error_code=error.code,
-        error_message=f"{error} Part of this task waits {delay.seconds:,.0f} s and is then tried again.",
-    )
+    until = Now() + timedelta(seconds=delay.seconds)
+    what = "This task" if is_whole_job else "Part of this task"
+    text = f"{error} {what} waits {delay.seconds:,.0f} s and is then tried again."
+    with transaction.atomic():
+        FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner, finished_at=None).update(
+            lease_owner="",
+            lease_expires_at=None,
+            lease_count=_leases_without_a_word(chunk),
+            error_count=F("error_count") + (1 if delay.is_attempt else 0),
+            not_before=until,
+        )
+        waits = MetadataFetchTask.objects.filter(
+            pk=chunk.job_id, status__in=(Status.PENDING, Status.RUNNING)
+        ).update(error_code=error.code, error_message=text, **({"not_before": until} if is_whole_job else {}))
+        if waits:
+            events.note(
+                chunk.job_id,
+                events.Kind.WAITING,
+                code=error.code,
+                text=text,
+                wait_seconds=delay.seconds,
+            )

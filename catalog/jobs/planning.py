@@ -11,8 +11,9 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
 
-from catalog.jobs.states import Status, finish_if_done, ring, ring_on_commit
-from catalog.models import FetchChunk, MetadataFetchTask, Track, TrackQuerySet
+from catalog.jobs import events
+from catalog.jobs.states import Status, finish_if_done, note_planned, ring, ring_on_commit
+from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, Track, TrackQuerySet
 from catalog.selection import TrackFilter
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def _plan_step(job: MetadataFetchTask) -> bool:
         if moved:
             add_chunks(job, track_ids)
             if is_last:
+                note_planned(job.pk)
                 finish_if_done(job.pk)
                 logger.info("job %s: planned", job.pk)
     return not is_last
@@ -83,6 +85,8 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
     position = job.plan_position or {"phase": "never_fetched", "count": 0}
     limit = job.request.get("limit")
     room = settings.CHUNK_SIZE * (CHUNKS_PER_STEP if job.plan_steps else CHUNKS_OF_FIRST_STEP)
+    if job.request["what"] == "failures":
+        return _next_failures(job, room)
     if limit is not None:
         room = min(room, limit - position["count"])
     find = _filtered_tracks if job.request["what"] == "filtered" else _stale_tracks
@@ -134,6 +138,25 @@ def _filtered_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQ
     return tracks.filter(is_in_phase).order_by("pk")
 
 
+def _next_failures(job: MetadataFetchTask, room: int) -> tuple[list[int], dict[str, Any], bool]:
+    """Return the next step of a job that tries the failures of another again, as `_next_tracks` does.
+
+    That one has ended, so its failures stay as they are; of a track that is deleted meanwhile, there is
+    nothing to fetch.
+    """
+    position = job.plan_position or {"count": 0, "after_id": 0}
+    failures = FetchFailure.objects.filter(job_id=job.request["of"], pk__gt=position["after_id"])
+    if job.request["code"]:
+        failures = failures.filter(code=job.request["code"])
+    rows = list(failures.order_by("pk").values_list("pk", "track_id")[:room])
+    track_ids = [track_id for _, track_id in rows if track_id is not None]
+    after = {
+        "count": position["count"] + len(track_ids),
+        "after_id": rows[-1][0] if rows else position["after_id"],
+    }
+    return track_ids, after, len(rows) < room
+
+
 @transaction.atomic
 def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
     """Give the stale ones of freshly listed tracks to the import's metadata job, making it if need be.
@@ -163,7 +186,11 @@ def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int])
             "requested_by_id": import_job.requested_by_id,
         },
     )
-    if not is_new:
+    if is_new:
+        events.note(
+            follow_up.pk, events.Kind.REQUESTED, text=f"By import #{import_job.pk}, for what it finds."
+        )
+    else:
         # Lists shift while they are walked, so that a song stands on two pages.
         parts = FetchChunk.objects.filter(job=follow_up).values_list("track_ids", flat=True)
         planned = {track_id for part in parts for track_id in part}

@@ -5,17 +5,18 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
 from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 
-from catalog.jobs import states
+from catalog.explanations import explain
+from catalog.jobs import events, states
+from catalog.jobs.events import Kind, User
 from catalog.jobs.planning import add_chunks
 from catalog.jobs.states import IllegalTransition
 from catalog.models import FetchChunk, MetadataFetchTask, Track
@@ -24,7 +25,6 @@ from catalog.selection import TrackFilter
 logger = logging.getLogger(__name__)
 
 Type = MetadataFetchTask.Type
-User = AbstractBaseUser | AnonymousUser | None
 
 # Soundcharts lists go no further by offset (API notes: past 50,000 a cursor is needed).
 LAST_OFFSET = 50_000
@@ -64,13 +64,14 @@ def request_metadata(
     only_stale: bool = False,
     parent: MetadataFetchTask | None = None,
     title: str = "",
+    fresh_after: datetime | None = None,
     is_rung: bool = True,
 ) -> Requested:
     """Ask for the metadata of chosen tracks.
 
     With `only_stale`, those that are fresh are skipped when their turn comes; else all are fetched,
-    but for any that is fetched between now and then. `is_rung` False leaves it to the caller to do the
-    work in this process. Raises ValueError for none, or for more than LARGEST_SELECTION.
+    but for any that is fetched between now (or `fresh_after`) and then. `is_rung` False leaves it to the
+    caller to do the work in this process. Raises ValueError for none, or for more than LARGEST_SELECTION.
     """
     ids = sorted(set(track_ids))
     if not ids:
@@ -92,6 +93,7 @@ def request_metadata(
         track_ids=ids,
         requested_by=requested_by,
         parent=parent,
+        fresh_after=fresh_after,
         is_rung=is_rung,
     )
 
@@ -148,7 +150,12 @@ def request_filtered_metadata(
 
 
 def request_import(
-    *, limit: int, offset: int = 0, artist_uuid: UUID | None = None, requested_by: User = None
+    *,
+    limit: int,
+    offset: int = 0,
+    artist_uuid: UUID | None = None,
+    requested_by: User = None,
+    parent: MetadataFetchTask | None = None,
 ) -> Requested:
     """Ask for the import of an artist's songs, or of the top songs; their metadata is queued as they come.
 
@@ -171,31 +178,53 @@ def request_import(
         dedupe_key=f"import:{artist_uuid or 'top'}:{offset}:{limit}",
         only_stale=True,
         requested_by=requested_by,
+        parent=parent,
     )
 
 
-def request_retry(job: MetadataFetchTask, *, requested_by: User = None) -> Requested:
-    """Ask again for the failures of an ended job, or for a whole import that failed.
+def request_retry(job: MetadataFetchTask, *, code: str = "", requested_by: User = None) -> Requested:
+    """Ask again for the failures of an ended job, or those of one code, or for a whole import that failed.
 
-    Raises IllegalTransition while the job is active and ValueError where nothing can be tried again.
+    Tracks that were fetched after the job had ended are skipped and cost nothing. More failures than a
+    selection can hold are divided by a worker. Raises IllegalTransition while the job is active and
+    ValueError where nothing can be tried again.
     """
     if job.is_active:
         raise IllegalTransition(job, MetadataFetchTask.Status.PENDING)
-    track_ids = set(job.failures.filter(track__isnull=False).values_list("track_id", flat=True))
-    if track_ids:
-        return request_metadata(
-            (pk for pk in track_ids if pk is not None),
+    failures = job.failures.filter(track__isnull=False)
+    title = f"Failures of task #{job.pk}"
+    if code:
+        failures = failures.filter(code=code)
+        title = f"{title}: {explain(code).title}"[:200]
+    found = failures.values_list("track_id", flat=True)[: LARGEST_SELECTION + 1]
+    track_ids = [pk for pk in found if pk is not None]
+    if len(track_ids) > LARGEST_SELECTION:
+        return _request(
+            task_type=Type.BULK_METADATA,
+            title=title,
+            request={"what": "failures", "of": job.pk, "code": code},
+            dedupe_key=f"failures:{job.pk}:{code}",
+            only_stale=False,
             requested_by=requested_by,
             parent=job,
-            title=f"Failures of task #{job.pk}"[:200],
+            fresh_after=job.completed_at,
         )
-    if job.is_import and job.status == job.Status.FAILED:
+    if track_ids:
+        return request_metadata(
+            track_ids,
+            requested_by=requested_by,
+            parent=job,
+            title=title,
+            fresh_after=job.completed_at,
+        )
+    if job.is_import and job.status == job.Status.FAILED and not code:
         asked = job.request
         return request_import(
             limit=asked["limit"],
             offset=asked["offset"],
             artist_uuid=UUID(asked["artist_uuid"]) if asked["artist_uuid"] else None,
             requested_by=requested_by,
+            parent=job,
         )
     raise ValueError(f"Task #{job.pk} has no failed track that could be tried again.")
 
@@ -210,6 +239,7 @@ def _request(
     requested_by: User,
     track_ids: list[int] | None = None,
     parent: MetadataFetchTask | None = None,
+    fresh_after: datetime | None = None,
     is_rung: bool = True,
 ) -> Requested:
     """Create the job with what can be planned at once, or join the active one with the same key."""
@@ -220,7 +250,8 @@ def _request(
             title=title,
             request=request,
             dedupe_key=dedupe_key,
-            fresh_after=Now() - timedelta(days=settings.METADATA_REFRESH_DAYS if only_stale else 0),
+            fresh_after=fresh_after
+            or Now() - timedelta(days=settings.METADATA_REFRESH_DAYS if only_stale else 0),
             requested_by_id=user_id,
             parent=parent,
             retry_count=parent.retry_count + 1 if parent else 0,
@@ -236,6 +267,9 @@ def _request(
                     add_chunks(job, track_ids)
                 elif request["what"] == "import":
                     FetchChunk.objects.create(job=job, size=request["limit"])
+                events.note(job.pk, Kind.REQUESTED, by=requested_by, text=_asker(requested_by))
+                if parent is not None:
+                    events.note(parent.pk, Kind.RETRIED, by=requested_by, text=f"As task #{job.pk}.")
                 job.refresh_from_db()
         except IntegrityError:
             # The database refuses a second active job with this key.
@@ -254,6 +288,10 @@ def _request(
             _ring_on_commit(requested)
         return requested
     raise AssertionError("unreachable")
+
+
+def _asker(requested_by: User) -> str:
+    return "" if requested_by is not None else "By a command, or at its time of the day."
 
 
 def _ring_on_commit(requested: Requested) -> None:

@@ -8,6 +8,8 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from catalog import doorbell
+from catalog.jobs import events, pace
+from catalog.jobs.events import Kind, User
 from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,15 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 }
 
 WAITS_FOR_BROKER = "broker_unreachable"
+BY_HAND = "by_hand"
+
+
+WITHOUT_BROKER = (
+    "the message broker (Redis) cannot be reached. Nothing is lost; "
+    "the task starts by itself within a minute of the broker's return."
+)
+NEEDS_BROKER = "For the message broker (Redis); it starts by itself within a minute of the broker's return."
+ALL_FAILED = {"error_code": "all_failed"}
 
 
 class IllegalTransition(Exception):
@@ -52,8 +63,13 @@ def move(jobs: QuerySet[MetadataFetchTask], target: str, **values: Any) -> int:
     return jobs.filter(status__in=sources_of(target)).update(status=target, **values)
 
 
-def _move_one(job: MetadataFetchTask, target: str, **values: Any) -> None:
-    moved = move(MetadataFetchTask.objects.filter(pk=job.pk), target, **values)
+def _move_one(
+    job: MetadataFetchTask, target: str, *, kind: str, by: User, text: str = "", code: str = "", **values: Any
+) -> None:
+    with transaction.atomic():
+        moved = move(MetadataFetchTask.objects.filter(pk=job.pk), target, **values)
+        if moved:
+            events.note(job.pk, kind, by=by, text=text, code=code)
     job.refresh_from_db()
     if not moved:
         raise IllegalTransition(job, target)
@@ -63,36 +79,66 @@ def _move_one(job: MetadataFetchTask, target: str, **values: Any) -> None:
 def pause_job(
     job: MetadataFetchTask,
     *,
+    by: User = None,
     code: str = "by_hand",
     reason: str = "Paused by hand. Resume goes on from here.",
 ) -> None:
     """Stop handing out work of a job; batches under way are still saved.
 
-    Raises IllegalTransition when the job is neither pending nor running.
+    `by` is who wanted it, None when it is for another reason. Raises IllegalTransition when the job is
+    neither pending nor running.
     """
-    _move_one(job, Status.PAUSED, error_code=code, error_message=reason)
+    _move_one(
+        job,
+        Status.PAUSED,
+        kind=Kind.PAUSED,
+        by=by,
+        code=code,
+        text="" if code == BY_HAND else reason,
+        error_code=code,
+        error_message=reason,
+    )
 
 
-def resume_job(job: MetadataFetchTask) -> bool:
+def resume_job(job: MetadataFetchTask, *, by: User = None, reason: str = "") -> bool:
     """Let a paused job go on from its positions; return whether a worker could be told at once.
 
-    Raises IllegalTransition when the job is not paused.
+    `by` is who wanted it; `reason` says why it goes on by itself. Raises IllegalTransition when the job is
+    not paused.
     """
     with transaction.atomic():
         # Whatever it waited for, somebody has decided that it is worth trying now. Chunks before the job,
         # as in a worker that saves a batch: the other way round they would wait for each other.
         FetchChunk.objects.filter(job=job, finished_at=None).update(not_before=None, error_count=0)
-        _move_one(job, Status.PENDING, error_code="", error_message="")
+        _move_one(
+            job,
+            Status.PENDING,
+            kind=Kind.RESUMED,
+            by=by,
+            text=reason,
+            error_code="",
+            error_message="",
+            not_before=None,
+            unreadable_tries=0,
+        )
     return ring(job.pk)
 
 
-def cancel_job(job: MetadataFetchTask) -> None:
+def cancel_job(job: MetadataFetchTask, *, by: User = None) -> None:
     """End a job for good; batches under way are still saved.
 
     Raises IllegalTransition when the job has ended already.
     """
     with transaction.atomic():
-        _move_one(job, Status.CANCELLED, completed_at=Now(), error_code="", error_message="")
+        _move_one(
+            job,
+            Status.CANCELLED,
+            kind=Kind.CANCELLED,
+            by=by,
+            completed_at=Now(),
+            error_code="",
+            error_message="",
+        )
         close_follow_up(job)
     job.refresh_from_db()
 
@@ -103,21 +149,36 @@ def fail_job(job: MetadataFetchTask, *, code: str, reason: str) -> None:
     Raises IllegalTransition when the job has ended already.
     """
     with transaction.atomic():
-        _move_one(job, Status.FAILED, completed_at=Now(), error_code=code, error_message=reason)
+        _move_one(
+            job,
+            Status.FAILED,
+            kind=Kind.FAILED,
+            by=None,
+            code=code,
+            text=reason,
+            completed_at=Now(),
+            error_code=code,
+            error_message=reason,
+        )
         close_follow_up(job)
     job.refresh_from_db()
 
 
 def start_job(job_id: int, *, celery_task_id: str) -> None:
-    """Record that a worker is on a job, and which message brought it; what it waited for is over."""
-    values = {"celery_task_id": celery_task_id} if celery_task_id else {}
-    MetadataFetchTask.objects.filter(pk=job_id, status__in=(Status.PENDING, Status.RUNNING)).update(
-        status=Status.RUNNING,
-        started_at=Coalesce(F("started_at"), Now()),
-        error_code="",
-        error_message="",
-        **values,
-    )
+    """Record that a worker is on a job, and which message brought it; what it waited for is over.
+
+    Part of the transaction that claims the job's chunk.
+    """
+    values: dict[str, Any] = {"error_code": "", "error_message": ""}
+    if celery_task_id:
+        values["celery_task_id"] = celery_task_id
+    job = MetadataFetchTask.objects.filter(pk=job_id)
+    if move(job.filter(started_at=None), Status.RUNNING, started_at=Now(), **pace.beginning(), **values):
+        events.note(job_id, Kind.STARTED)
+    elif move(job, Status.RUNNING, **pace.beginning(), **values):
+        events.note(job_id, Kind.WENT_ON)
+    else:
+        job.filter(status=Status.RUNNING).update(**values)
 
 
 def finish_if_done(job_id: int) -> bool:
@@ -131,16 +192,22 @@ def finish_if_done(job_id: int) -> bool:
     done = MetadataFetchTask.objects.filter(pk=job_id, planned_at__isnull=False).filter(~Exists(unfinished))
     ending = {"completed_at": Now(), "started_at": Coalesce(F("started_at"), Now()), "error_code": ""}
     some_worked = ~Q(failed_tracks=F("total_tracks")) | Q(failed_tracks=0)
-    if move(done.filter(some_worked), Status.COMPLETED, error_message="", **ending):
-        logger.info("job %s: completed", job_id)
-    elif move(
-        done, Status.FAILED, error_message=_why_all_failed(job_id), **ending | {"error_code": "all_failed"}
-    ):
-        logger.warning("job %s: failed, none of its tracks could be fetched", job_id)
-    else:
-        return False
-    close_follow_up(MetadataFetchTask(pk=job_id))
+    with transaction.atomic(savepoint=False):
+        if move(done.filter(some_worked), Status.COMPLETED, error_message="", **ending):
+            events.note(job_id, Kind.COMPLETED)
+            logger.info("job %s: completed", job_id)
+        elif move(done, Status.FAILED, error_message=(why := _why_all_failed(job_id)), **ending | ALL_FAILED):
+            events.note(job_id, Kind.FAILED, text=why, code=ALL_FAILED["error_code"])
+            logger.warning("job %s: failed, none of its tracks could be fetched", job_id)
+        else:
+            return False
+        close_follow_up(MetadataFetchTask(pk=job_id))
     return True
+
+
+def note_planned(job_id: int) -> None:
+    """Note that all tracks of a job are known, in the transaction that says so on its row."""
+    events.note(job_id, Kind.PLANNED)
 
 
 def _why_all_failed(job_id: int) -> str:
@@ -154,8 +221,10 @@ def close_follow_up(job: MetadataFetchTask) -> None:
     """Tell the job that an import plans that no more tracks will come."""
     follow_ups = MetadataFetchTask.objects.filter(dedupe_key=f"imported:{job.pk}", planned_at=None)
     for follow_up_id in follow_ups.values_list("pk", flat=True):
-        MetadataFetchTask.objects.filter(pk=follow_up_id).update(planned_at=Now())
-        finish_if_done(follow_up_id)
+        with transaction.atomic(savepoint=False):
+            if follow_ups.filter(pk=follow_up_id).update(planned_at=Now()):
+                note_planned(follow_up_id)
+                finish_if_done(follow_up_id)
 
 
 def ring(job_id: int) -> bool:
@@ -165,13 +234,12 @@ def ring(job_id: int) -> bool:
             error_code="", error_message=""
         )
         return True
-    MetadataFetchTask.objects.filter(pk=job_id, status=Status.PENDING, error_code="").update(
-        error_code=WAITS_FOR_BROKER,
-        error_message=(
-            "Waiting: the message broker (Redis) cannot be reached. Nothing is lost; "
-            "the task starts by itself within a minute of the broker's return."
-        ),
-    )
+    with transaction.atomic():
+        waits = MetadataFetchTask.objects.filter(pk=job_id, status=Status.PENDING, error_code="").update(
+            error_code=WAITS_FOR_BROKER, error_message=f"Waiting: {WITHOUT_BROKER}"
+        )
+        if waits:
+            events.note(job_id, Kind.WAITING, code=WAITS_FOR_BROKER, text=NEEDS_BROKER)
     return False
 
 

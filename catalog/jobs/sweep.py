@@ -67,7 +67,7 @@ def resume_what_waits_for_quota() -> None:
         return
     for job in paused.order_by("pk"):
         try:
-            resume_job(job)
+            resume_job(job, reason="There are calls again.")
         except IllegalTransition:
             logger.info("job %s: was resumed or cancelled by hand meanwhile", job.pk)
         else:

@@ -2,6 +2,7 @@
 
 from catalog.models.accounts import ApiAccount, ApiUsage
 from catalog.models.fetch_tasks import FetchChunk, FetchFailure, MetadataFetchTask
+from catalog.models.job_events import FailureCount, JobEvent
 from catalog.models.processes import Heartbeat
 from catalog.models.snapshots import CatalogueSnapshot
 from catalog.models.track_changes import TrackChange, TrackChangeQuerySet
@@ -20,9 +21,11 @@ __all__ = [
     "ApiAccount",
     "ApiUsage",
     "CatalogueSnapshot",
+    "FailureCount",
     "FetchChunk",
     "FetchFailure",
     "Heartbeat",
+    "JobEvent",
     "MetadataFetchTask",
     "SortKey",
     "Track",

@@ -81,6 +81,17 @@ class MetadataFetchTask(models.Model):
     retry_count = models.PositiveIntegerField(
         default=0, help_text="How many times what failed has been tried again, as jobs."
     )
+    not_before = models.DateTimeField(
+        null=True, blank=True, help_text="No chunk is handed out before this: what hinders it hinders all."
+    )
+    unreadable_tries = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Tries in a row of which no answer could be read."
+    )
+    # How far it was a moment ago, and a moment before that: see `catalog.jobs.pace`.
+    pace_at = models.DateTimeField(null=True, blank=True)
+    pace_tracks = models.PositiveIntegerField(default=0, db_default=0)
+    earlier_pace_at = models.DateTimeField(null=True, blank=True)
+    earlier_pace_tracks = models.PositiveIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField("asked for", db_default=Now())
     started_at = models.DateTimeField("started", null=True, blank=True)
     completed_at = models.DateTimeField("ended", null=True, blank=True)
@@ -124,6 +135,13 @@ class MetadataFetchTask(models.Model):
         if not self.total_tracks:
             return 100 if self.status == self.Status.COMPLETED else 0
         return self.processed_tracks * 100 // self.total_tracks
+
+    @property
+    def failed_percent(self) -> int:
+        """Whole per cent failed, at least 1 where anything has: it is part of what is done."""
+        if not self.total_tracks or not self.failed_tracks:
+            return 0
+        return max(1, self.failed_tracks * 100 // self.total_tracks)
 
     @property
     def outcome_sentence(self) -> str:
@@ -171,7 +189,9 @@ class FetchChunk(models.Model):
 class FetchFailure(models.Model):
     """A track that a job could not fetch, and why."""
 
-    job = models.ForeignKey(MetadataFetchTask, on_delete=models.CASCADE, related_name="failures")
+    job = models.ForeignKey(
+        MetadataFetchTask, on_delete=models.CASCADE, related_name="failures", db_index=False
+    )
     track = models.ForeignKey(
         Track, null=True, blank=True, on_delete=models.SET_NULL, related_name="failures"
     )
@@ -182,8 +202,17 @@ class FetchFailure(models.Model):
 
     class Meta:
         ordering = ("pk",)
-        indexes = (models.Index(fields=("created_at", "code"), name="failure_created"),)
         constraints = (models.UniqueConstraint(fields=("job", "item"), name="one_failure_per_item_and_job"),)
+        indexes = (
+            # The lists of failures: of a job, of a job by code, by code.
+            models.Index(fields=("job", "id"), name="failure_of_job"),
+            models.Index(fields=("job", "code", "id"), name="failure_of_job_by_code"),
+            models.Index(fields=("code", "id"), name="failure_by_code"),
+            # Those of the last days, by code.
+            models.Index(fields=("created_at", "code"), name="failure_created"),
+            # What cannot be tried again is counted without looking at the others.
+            models.Index(fields=("job", "code"), condition=Q(track=None), name="failure_without_track"),
+        )
 
     def __str__(self) -> str:
         return f"{self.item}: {self.code}"

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -27,7 +28,7 @@ from catalog.fetching.ahead import Result
 from catalog.fetching.saving import save_results
 from catalog.jobs import planning
 from catalog.jobs.states import TRANSITIONS, Status
-from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, Track
+from catalog.models import FailureCount, FetchChunk, FetchFailure, JobEvent, MetadataFetchTask, Track
 from soundcharts.errors import InvalidRequest, NotFound
 from soundcharts.payloads import Song
 
@@ -48,6 +49,17 @@ BOUNDS = bounds(
 )
 
 CLICKS = ("paused", "paused", "pending", "pending", "cancelled")
+# The state that a job is in after each kind of event; the others change none.
+STATUS_AFTER = {
+    "requested": "pending",
+    "started": "running",
+    "went_on": "running",
+    "paused": "paused",
+    "resumed": "pending",
+    "completed": "completed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
 # What can become of one track of a batch: songs, errors, no answer, not to be asked for.
 ANSWERS = ("song", "other song", "not found", "bad", "none", "unwanted")
 NUMBERS = st.integers(0, 5)
@@ -274,6 +286,8 @@ class Engine(RuleBasedStateMachine):
         after = chunks.values().get()
         if before["lease_owner"] == worker.chunk.lease_owner:
             assert (after["lease_owner"], after["position"]) == ("", before["position"])
+            # This lease did not end without a word; those before it may have.
+            assert after["lease_count"] == max(0, worker.chunk.lease_count - 1)
         else:
             assert after == before
 
@@ -315,6 +329,11 @@ class Engine(RuleBasedStateMachine):
         for chunk in FetchChunk.objects.all():
             chunks_of.setdefault(chunk.job_id, []).append(chunk)
         failures = Counter(FetchFailure.objects.values_list("job_id", flat=True))
+        counted = {(each.job_id, each.code): each.count for each in FailureCount.objects.all()}
+        assert counted == Counter(FetchFailure.objects.values_list("job_id", "code"))
+        events_of: dict[int, list[str]] = {}
+        for event in JobEvent.objects.all():
+            events_of.setdefault(event.job_id, []).append(event.kind)
         active_keys: Counter[str] = Counter()
         all_jobs = list(MetadataFetchTask.objects.all())
         assert {job.pk for job in all_jobs} == set(self.seen)
@@ -323,6 +342,7 @@ class Engine(RuleBasedStateMachine):
             self.check_chunks(chunks)
             self.check_counts(job, chunks, failures[job.pk])
             self.check_status(job, chunks)
+            self.check_events(job, events_of[job.pk])
             active_keys[job.dedupe_key] += job.is_active
         assert max(active_keys.values(), default=0) <= 1
 
@@ -346,6 +366,15 @@ class Engine(RuleBasedStateMachine):
         ahead = [pk for chunk in chunks for pk in chunk.track_ids[chunk.position :]]
         assert len(ahead) == len(set(ahead)) == job.total_tracks - job.processed_tracks
         assert outcomes.keys().isdisjoint(ahead)
+
+    def check_events(self, job: MetadataFetchTask, kinds: list[str]) -> None:
+        """Tell the job's state from what is said to have happened to it."""
+        told = [STATUS_AFTER[kind] for kind in kinds if kind in STATUS_AFTER]
+        assert told[0] == "pending"
+        assert told[-1] == job.status
+        assert all(after in TRANSITIONS[before] for before, after in pairwise(told))
+        assert kinds.count("started") == (job.started_at is not None and "running" in told)
+        assert kinds.count("planned") == (job.planned_at is not None and job.request["what"] != "tracks")
 
     def check_status(self, job: MetadataFetchTask, chunks: list[FetchChunk]) -> None:
         seen = self.seen[job.pk]

@@ -1,0 +1,187 @@
+"""Failures: the list of all, of one task or of one code, and the same as a file for a spreadsheet."""
+
+import csv
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet, Sum
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from unfold.decorators import display
+
+from catalog.admin.job_page import failure_groups
+from catalog.admin.refusing import ReadOnlyAdmin
+from catalog.explanations import EXPLANATIONS, explain
+from catalog.models import FailureCount, FetchFailure, MetadataFetchTask
+
+# Rows that are read at a time: what a file of any length takes of memory.
+CSV_STEP = 1000
+CSV_HEADER = (
+    *("task", "uuid", "track", "credit", "ISRC", "code"),
+    *("what happened", "what to do", "message", "when (UTC)"),
+)
+# What a spreadsheet takes for the beginning of a formula, or skips before one.
+_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]|\s+[=+\-@]")
+
+
+class CodeFilter(admin.SimpleListFilter):
+    """Failures by code. The choices are the known codes: looking for those in use would read every row."""
+
+    title = "what happened"
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return sorted(((code, words.title) for code, words in EXPLANATIONS.items()), key=lambda pair: pair[1])
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FetchFailure]) -> QuerySet[FetchFailure]:
+        return queryset.filter(code=self.value()) if self.value() else queryset
+
+
+class FailurePaginator(Paginator):  # type: ignore[type-arg]
+    """Pages of failures, of which there may be a million: counted before, found by their keys alone."""
+
+    known_count: int | None = None
+
+    @cached_property
+    def count(self) -> int:
+        return super().count if self.known_count is None else self.known_count
+
+    def page(self, number: int | str) -> Page:  # type: ignore[type-arg]
+        number = self.validate_number(number)
+        bottom = (number - 1) * self.per_page
+        # An index holds all that it takes to walk to the page; the rows are read of this page only.
+        failures: Any = self.object_list
+        keys = list(failures.values_list("pk", flat=True)[bottom : bottom + self.per_page])
+        return Page(failures.filter(pk__in=keys), number, self)
+
+
+@admin.register(FetchFailure)
+class FetchFailureAdmin(ReadOnlyAdmin):
+    list_display = ("item", "track_link", "what_happened", "message", "job", "created_at")
+    list_filter = (CodeFilter,)
+    list_select_related = ("job", "track")
+    list_before_template = "catalog/failures_of_job.html"
+    search_fields = ("item",)
+    search_help_text = "A whole UUID"
+    show_full_result_count = False
+    list_per_page = 100
+
+    def get_paginator(
+        self, request: HttpRequest, queryset: QuerySet[FetchFailure], *args: Any, **options: Any
+    ) -> FailurePaginator:
+        paginator = FailurePaginator(queryset, *args, **options)
+        if not request.GET.get("q"):
+            counts = FailureCount.objects.all()
+            if request.GET.get("code"):
+                counts = counts.filter(code=request.GET["code"])
+            if (job_id := _key(request.GET.get("job__id__exact", ""))) is not None:
+                counts = counts.filter(job_id=job_id)
+            paginator.known_count = counts.aggregate(sum=Sum("count"))["sum"] or 0
+        return paginator
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        return lookup == "job__id__exact" or super().lookup_allowed(lookup, value, request)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = dict(extra_context or {})
+        if (job_id := _key(request.GET.get("job__id__exact", ""))) is not None:
+            job = MetadataFetchTask.objects.filter(pk=job_id).first()
+            if job is not None:
+                context |= {
+                    "job_of_failures": job,
+                    "failure_groups": failure_groups(job, quota_left=None),
+                    "chosen_code": request.GET.get("code", ""),
+                }
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[FetchFailure], search_term: str
+    ) -> tuple[QuerySet[FetchFailure], bool]:
+        term = search_term.strip().lower()
+        return (queryset.filter(item=term) if term else queryset), False
+
+    @display(description="Track")
+    def track_link(self, failure: FetchFailure) -> str:
+        if failure.track_id is None:
+            return "–"
+        address = reverse("admin:catalog_track_change", args=(failure.track_id,))
+        return format_html('<a class="ln-link" href="{}">{}</a>', address, failure.track)
+
+    @display(description="What happened", ordering="code")
+    def what_happened(self, failure: FetchFailure) -> str:
+        words = explain(failure.code)
+        return format_html('<span title="{}">{}</span>', f"{words.meaning} {words.what_to_do}", words.title)
+
+
+def _key(text: str) -> int | None:
+    """Return a key that stands in an address, None for what cannot be one."""
+    # Up to 18 digits: a longer number is an error to both databases.
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def failures_as_csv(job: MetadataFetchTask, *, code: str = "") -> StreamingHttpResponse:
+    """Return a job's failures, or those of one code, as a file, row by row as they are read."""
+    name = f"fetch-task-{job.pk}-failures"
+    if code:
+        name += "-" + re.sub("[^a-z0-9_]", "", code)[:50]
+    response = StreamingHttpResponse(_csv_lines(job, code), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return response
+
+
+class _Echo:
+    """A file that gives back what is written to it."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _csv_lines(job: MetadataFetchTask, code: str) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    # Without the mark, Excel takes the file for one of the country's old code page.
+    yield "\ufeff"
+    yield writer.writerow(CSV_HEADER)
+    failures = job.failures.order_by("pk")
+    if code:
+        failures = failures.filter(code=code)
+    # Values and not models, of which there may be a million.
+    columns = failures.values_list(
+        *("pk", "item", "track__name", "track__credit_name", "track__isrc", "code", "message", "created_at")
+    )
+    last = 0
+    # Page by page and not by one cursor, which would hold a transaction open for as long as a slow reader.
+    while page := list(columns.filter(pk__gt=last)[:CSV_STEP]):
+        yield "".join(writer.writerow(_row(job, *values)) for _, *values in page)
+        last = page[-1][0]
+
+
+def _row(
+    job: MetadataFetchTask,
+    item: str,
+    name: str | None,
+    credit: str | None,
+    isrc: str | None,
+    code: str,
+    message: str,
+    created_at: datetime,
+) -> list[str]:
+    words = explain(code)
+    cells = (str(job.pk), item, name, credit, isrc, code, words.title, words.what_to_do, message)
+    # Without a fraction of the second, which no spreadsheet reads.
+    return [*(_harmless(cell or "") for cell in cells), created_at.isoformat(" ", "seconds")[:19]]
+
+
+def _harmless(value: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula."""
+    # A zero byte would end the cell, or the file, for some readers.
+    value = value.replace("\0", "")
+    return f"'{value}" if _FORMULA.match(value) else value

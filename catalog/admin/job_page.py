@@ -1,0 +1,233 @@
+"""What a fetch task's page shows: how far it is, how fast, what it costs, what failed, what happened."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from catalog import jobs
+from catalog.explanations import Explanation, explain
+from catalog.fetching import LIST_PAGE
+from catalog.jobs.events import MOST_EVENTS
+from catalog.jobs.states import TRANSITIONS
+from catalog.models import ApiAccount, MetadataFetchTask
+from catalog.quota import Price, estimate_calls
+from soundcharts.service import get_service
+
+Status = MetadataFetchTask.Status
+SHOWN_FAILURES = 20
+# Per cent between two announcements to screen readers.
+ANNOUNCED_STEP = 25
+
+STATUS_COLOURS = {
+    Status.PENDING: "info",
+    Status.RUNNING: "primary",
+    Status.PAUSED: "warning",
+    Status.COMPLETED: "success",
+    Status.FAILED: "danger",
+    Status.CANCELLED: "default",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """The failures of a job that have the same code; `retryable` of them have a track that is still there."""
+
+    code: str
+    words: Explanation
+    count: int
+    retryable: int
+    price: str
+
+
+def duration_in_words(seconds: float) -> str:
+    """Return a duration as people say it: "45 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
+    whole = max(0, round(seconds))
+    days, rest = divmod(whole, 86_400)
+    hours, rest = divmod(rest, 3600)
+    minutes, left = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count) or "0 s"
+
+
+def running_time(job: MetadataFetchTask, *, now: datetime) -> str:
+    """Return how long a job took, or has been taking, from its first start on; pauses are part of it."""
+    if job.started_at is None:
+        return "–"
+    return duration_in_words(((job.completed_at or now) - job.started_at).total_seconds())
+
+
+def count_calls(job: MetadataFetchTask, tracks: int) -> int:
+    """Return the calls that so many tracks of a job spend; an import only lists them."""
+    return math.ceil(tracks / LIST_PAGE) if job.is_import else estimate_calls(tracks)
+
+
+def find_job(job_id: int) -> MetadataFetchTask | None:
+    """Return a job with the database's present moment on it (`database_now`)."""
+    found = MetadataFetchTask.objects.select_related("requested_by", "parent").annotate(database_now=Now())
+    return found.filter(pk=job_id).first()
+
+
+def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]:
+    """Return what the page shows of a job that `find_job` found."""
+    now: datetime = job.database_now  # type: ignore[attr-defined]
+    account = ApiAccount.objects.filter(fingerprint=get_service().account).first()
+    quota_left = account.quota_remaining if account else None
+    groups = failure_groups(job, quota_left=quota_left)
+    return {
+        "job": job,
+        "status_colour": STATUS_COLOURS[Status(job.status)],
+        "status_label": job.get_status_display(),
+        "may_control": may_control,
+        "can_pause": Status.PAUSED in TRANSITIONS[job.status],
+        "can_resume": job.status == Status.PAUSED,
+        "can_cancel": Status.CANCELLED in TRANSITIONS[job.status],
+        "can_retry": can_retry(job, groups),
+        "is_import_again": is_import_again(job, groups),
+        "retry_price": _price(_retry_calls(job, groups), quota_left) if can_retry(job, groups) else "",
+        "running_time": running_time(job, now=now),
+        **_pace_context(job, now=now),
+        "remaining_price": _price(count_calls(job, _remaining(job)), quota_left) if job.is_active else "",
+        "account": account if quota_left is not None else None,
+        "announcement": _announcement(job),
+        "failure_groups": groups,
+        "failures": list(job.failures.select_related("track")[:SHOWN_FAILURES]) if groups else [],
+        "failures_address": reverse("admin:catalog_fetchfailure_changelist") + f"?job__id__exact={job.pk}",
+        "events": list(job.events.select_related("person").order_by("-last_at", "-pk")[:MOST_EVENTS]),
+        "follow_ups": list(job.follow_ups.all()[:20]),
+    }
+
+
+def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[str, Any]:
+    """Return what is asked before a button does its work: a question, what it means, what it costs.
+
+    The question is empty where there is nothing to do.
+    """
+    account = ApiAccount.objects.filter(fingerprint=get_service().account).first()
+    quota_left = account.quota_remaining if account else None
+    done, remaining = f"{job.processed_tracks:,}", _remaining(job)
+    question, sentences, button, nothing = "", [], "", f"This task is {job.get_status_display().lower()}."
+    match verb:
+        case "resume" if job.status == Status.PAUSED:
+            question, button = f"Resume task #{job.pk}?", "Resume"
+            sentences = [
+                f"It goes on where it stopped: {done} of {job.total_tracks:,} are done"
+                + (", and more may be found." if job.planned_at is None else "."),
+                f"The rest will spend {_price(count_calls(job, remaining), quota_left)}.",
+            ]
+            if job.error_message and job.error_code != "by_hand":
+                sentences.append(f"It was paused because: {job.error_message}")
+        case "cancel" if Status.CANCELLED in TRANSITIONS[job.status]:
+            question, button = f"Cancel task #{job.pk} for good?", "Cancel task"
+            sentences = [
+                f"What is done is kept: {done} of {job.total_tracks:,}, for {job.api_calls:,} API calls. "
+                f"The other {remaining:,} stay as they are.",
+                "A cancelled task cannot be resumed. To stop it for a while, pause it instead.",
+            ]
+        case "retry":
+            groups = failure_groups(job, quota_left=quota_left)
+            chosen = [group for group in groups if code in ("", group.code)]
+            count = sum(group.retryable for group in chosen)
+            button = "Retry"
+            if job.is_active:
+                nothing = "This task is not over yet: what failed can be tried again when it is."
+            elif count:
+                tracks = f"{count:,} failed track{'' if count == 1 else 's'}"
+                kind = f" with “{explain(code).title}”" if code else ""
+                question = f"Try the {tracks}{kind} again?"
+                price = _price(estimate_calls(count), quota_left)
+                sentences = [
+                    f"A new task is made for them. It will spend {price}.",
+                    "Tracks that were fetched since this task ended are skipped and cost nothing.",
+                ]
+                if code:
+                    sentences.append(f"What to do about these: {explain(code).what_to_do}")
+            elif is_import_again(job, groups) and not code:
+                question = "List the songs again?"
+                price = _price(count_calls(job, job.request["limit"]), quota_left)
+                sentences = [
+                    f"A new import will spend {price}, and then those for the metadata of what is new."
+                ]
+            else:
+                nothing = "There is no failed track that could be tried again."
+    return {
+        "job": job,
+        "verb": verb,
+        "code": code,
+        "question": question,
+        "sentences": sentences,
+        "button": button,
+        "nothing": nothing,
+        "address": reverse(f"admin:catalog_metadatafetchtask_{verb}", args=(job.pk,)),
+    }
+
+
+def failure_groups(job: MetadataFetchTask, *, quota_left: int | None) -> list[FailureGroup]:
+    """Return a job's failures by code, the most first, without counting them one by one."""
+    if not job.failed_tracks:
+        return []
+    counts = job.failure_counts.values_list("code", "count")
+    gone = dict(job.failures.filter(track=None).order_by().values_list("code").annotate(count=Count("pk")))
+    return [
+        FailureGroup(
+            code,
+            explain(code),
+            count,
+            retryable := max(0, count - gone.get(code, 0)),
+            _price(estimate_calls(retryable), quota_left),
+        )
+        for code, count in counts
+    ]
+
+
+def can_retry(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> bool:
+    """Return whether anything of an ended job can be tried again."""
+    return not job.is_active and (any(group.retryable for group in groups) or is_import_again(job, groups))
+
+
+def is_import_again(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> bool:
+    """Return whether trying again means to repeat a whole import."""
+    return job.is_import and job.status == Status.FAILED and not any(group.retryable for group in groups)
+
+
+def _retry_calls(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> int:
+    if is_import_again(job, groups):
+        return count_calls(job, job.request["limit"])
+    return estimate_calls(sum(group.retryable for group in groups))
+
+
+def _remaining(job: MetadataFetchTask) -> int:
+    return max(job.total_tracks - job.processed_tracks, 0)
+
+
+def _price(calls: int, quota_left: int | None) -> str:
+    return Price(calls, quota_left).sentence
+
+
+def _pace_context(job: MetadataFetchTask, *, now: datetime) -> dict[str, Any]:
+    pace = jobs.tracks_per_second(job, now=now)
+    if pace is None:
+        return {"pace": "", "time_left": ""}
+    if not pace:
+        return {"pace": "none in the last minute", "time_left": ""}
+    words = f"{pace:,.0f} a second" if pace >= 10 else f"{pace:.1f} a second"
+    if pace < 1:
+        words = f"{pace * 60:.1f} a minute"
+    left = timedelta(seconds=_remaining(job) / pace).total_seconds()
+    more = "at least " if job.planned_at is None else "about "
+    return {"pace": words, "time_left": more + duration_in_words(left)}
+
+
+def _announcement(job: MetadataFetchTask) -> str:
+    """Return what a screen reader is told: only steps and changes of state, not every number."""
+    if not job.is_active:
+        return f"Task {job.pk} {job.get_status_display().lower()}: {job.outcome_sentence}."
+    step = job.progress_percent // ANNOUNCED_STEP * ANNOUNCED_STEP
+    return f"Task {job.pk} {job.get_status_display().lower()}, {step} per cent done."

@@ -1,0 +1,33 @@
+"""Answers that make no sense: when it is Soundcharts, or something on the way, rather than the tracks.
+
+Such answers are paid for. So a job soon asks with one call at a time, waits as a whole, and pauses when
+several batches in a row have failed without a single answer that could be read.
+"""
+
+from django.db.models import F
+
+from catalog.models import MetadataFetchTask
+
+UNREADABLE = "answers_unreadable"
+# Batches in a row that are given up before the job pauses; the last of them stays untried.
+UNREADABLE_BATCHES = 3
+
+PAUSED = (
+    "Soundcharts, or something between us and it, sends answers that cannot be read, for one batch of tracks "
+    "after the other. The tracks that were not tried are as they were. Resume when it answers well again."
+)
+
+# Codes of failures that are answers: Soundcharts said something that was understood.
+READABLE_FAILURES = frozenset({"not_found", "blacklisted", "invalid_request"})
+
+
+def note_unreadable(job: MetadataFetchTask) -> int:
+    """Count a try that brought nothing to read; return how many these are in a row, over all workers.
+
+    Of workers that tried at the same time one counts, so that a short trouble is not taken for a long one.
+    """
+    MetadataFetchTask.objects.filter(pk=job.pk, unreadable_tries=job.unreadable_tries).update(
+        unreadable_tries=F("unreadable_tries") + 1
+    )
+    job.refresh_from_db(fields=["unreadable_tries"])
+    return max(1, job.unreadable_tries)
