@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
@@ -16,7 +15,7 @@ from django.db.models.functions import Now
 from catalog.jobs import states
 from catalog.jobs.planning import add_chunks
 from catalog.jobs.states import IllegalTransition
-from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.models import FetchChunk, MetadataFetchTask, Track, read_refresh_days
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +186,7 @@ def _request(
             title=title,
             request=request,
             dedupe_key=dedupe_key,
-            fresh_after=Now() - timedelta(days=settings.METADATA_REFRESH_DAYS if only_stale else 0),
+            fresh_after=Now() - timedelta(days=read_refresh_days() if only_stale else 0),
             requested_by_id=user_id,
             parent=parent,
             retry_count=parent.retry_count + 1 if parent else 0,

@@ -2,12 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from catalog.models.refresh import refresh_days
 from soundcharts.fields import is_web_url
 
 # What Soundcharts tells about a track, in the order people read it.
@@ -24,9 +24,12 @@ METADATA_FIELDS = (
 )
 
 
-def stale_before(moment: datetime) -> datetime:
-    """Return the time such that tracks fetched before it are stale at `moment`."""
-    return moment - timedelta(days=settings.METADATA_REFRESH_DAYS)
+def stale_before(moment: datetime, *, days: int | None = None) -> datetime:
+    """Return the time such that tracks fetched before it are stale at `moment`.
+
+    `days` is how old metadata may get; by default as long as the schedule says.
+    """
+    return moment - timedelta(days=refresh_days() if days is None else days)
 
 
 def check_web_address(address: str) -> None:
@@ -46,11 +49,13 @@ class TrackQuerySet(models.QuerySet["Track"]):
         """Keep tracks fetched once, but longer ago than the refresh interval."""
         return self.filter(metadata_fetched_at__lt=stale_before(now or timezone.now()))
 
-    def stale(self, *, now: datetime | None = None) -> "TrackQuerySet":
-        """Keep tracks never fetched, or fetched longer ago than the refresh interval."""
-        return self.filter(
-            Q(metadata_fetched_at=None) | Q(metadata_fetched_at__lt=stale_before(now or timezone.now()))
-        )
+    def stale(self, *, now: datetime | None = None, days: int | None = None) -> "TrackQuerySet":
+        """Keep tracks never fetched, or fetched longer ago than the refresh interval (or than `days`)."""
+        return self.stale_since(stale_before(now or timezone.now(), days=days))
+
+    def stale_since(self, moment: datetime) -> "TrackQuerySet":
+        """Keep tracks never fetched, or fetched before that moment."""
+        return self.filter(Q(metadata_fetched_at=None) | Q(metadata_fetched_at__lt=moment))
 
     def fresh(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Keep tracks that are not stale."""
