@@ -7,7 +7,7 @@ give the first values; what staff change on the page Schedule holds from then on
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import time
 
 from django.conf import settings
 from django.db import transaction
@@ -17,11 +17,10 @@ from django_celery_beat.models import PeriodicTask
 
 from catalog import jobs
 from catalog.jobs import Requested, User
-from catalog.models import ApiAccount, RefreshPolicy, Track, TrackQuerySet
+from catalog.models import RefreshPolicy, Track
 from catalog.models.refresh import forget_refresh_days
-from catalog.quota import Price, estimate_calls
+from catalog.quota import Price, estimate_calls, price_of
 from catalog.timing import Frequency, Timing, timing_of
-from soundcharts.service import get_service
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +41,9 @@ class Refresh:
     task: str
     first_timing: Callable[[], Timing]
     is_on_at_first: bool
-    # What would be fetched if it ran now, optionally for another age in days.
-    due: Callable[[int | None], TrackQuerySet]
+    # Whether there is anything to fetch, and how much there is, for another age in days if one is given.
+    has_due: Callable[[], bool]
+    count_due: Callable[[int | None], int]
     # Make the job, given the limit and who asks.
     request: Callable[[int | None, User], Requested]
 
@@ -66,7 +66,8 @@ REFRESHES = (
         task="catalog.tasks.fetch_all_tracks_metadata",
         first_timing=lambda: Timing(Frequency.DAY, _first_time()),
         is_on_at_first=True,
-        due=lambda days: Track.objects.stale(days=days).awaited(),
+        has_due=lambda: Track.objects.stale().awaited().exists(),
+        count_due=lambda days: Track.objects.count_due(days=days),
         request=lambda limit, user: jobs.request_stale_metadata(limit=limit, requested_by=user),
     ),
 )
@@ -76,21 +77,23 @@ BY_BEAT_NAME = {refresh.beat_name: refresh for refresh in REFRESHES}
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The tracks that a run would fetch now, its price, and when the quota was last heard of."""
+    """The tracks that a run would fetch now, and its price."""
 
     tracks: int
     is_limited: bool
     price: Price
-    quota_observed_at: datetime | None
+
+
+def limit_of(refresh: Refresh) -> int | None:
+    """Return how many tracks a run may take, None for any number."""
+    return RefreshPolicy.objects.filter(pk=refresh.kind).values_list("tracks_per_run", flat=True).first()
 
 
 def cost_of_a_run(refresh: Refresh, *, limit: int | None, days: int | None = None) -> Cost:
     """Return what a run would cost now, with this limit and, if given, another age in days."""
-    due = refresh.due(days).order_by()
-    tracks = due.count() if limit is None else due[:limit].count()
-    account = ApiAccount.objects.filter(fingerprint=get_service().account).first()
-    price = Price(estimate_calls(tracks), account.quota_remaining if account else None)
-    return Cost(tracks, tracks == limit, price, account.observed_at if account else None)
+    due = refresh.count_due(days)
+    tracks = due if limit is None else min(due, limit)
+    return Cost(tracks, tracks < due, price_of(estimate_calls(tracks)))
 
 
 def ensure_entries() -> None:
@@ -124,7 +127,7 @@ def run(refresh: Refresh, *, requested_by: User = None) -> Requested | None:
         policy, _ = RefreshPolicy.objects.get_or_create(kind=refresh.kind)
         requested = None
         outcome = Outcome.FRESH
-        if refresh.due(None).exists():
+        if refresh.has_due():
             requested = refresh.request(policy.tracks_per_run, requested_by)
             outcome = Outcome.JOINED if requested.is_joined else Outcome.MADE
         RefreshPolicy.objects.filter(pk=refresh.kind).update(

@@ -29,9 +29,10 @@ from catalog.admin.forms import plural
 from catalog.admin.jobs import STATUS_COLOURS
 from catalog.admin.schedule_forms import AmountForm, RunNowForm, ScheduleForm
 from catalog.admin.tracks import go_to, job_address, tell
-from catalog.models import MetadataFetchTask, RefreshPolicy
-from catalog.schedule import SWEEP, Cost, Refresh
+from catalog.models import ApiAccount, MetadataFetchTask, RefreshPolicy
+from catalog.schedule import SWEEP, Refresh
 from catalog.timing import next_run_at, timing_of, timing_words
+from soundcharts.service import get_service
 
 # What is later than this was not done: beat looks every few seconds.
 LATE = timedelta(minutes=2)
@@ -53,7 +54,6 @@ class Card:
     is_late: bool
     max_age: str
     has_own_age: bool
-    cost: Cost
 
     @property
     def run_attrs(self) -> dict[str, str]:
@@ -116,6 +116,7 @@ class RefreshPolicyAdmin(ModelAdmin):
                 "sweep": sweep,
                 "sweep_timing": timing_words(sweep) if sweep else f"every {settings.SWEEP_SECONDS} seconds",
                 "is_beat_late": _is_late(next_run_at(sweep)) if sweep else True,
+                "account": ApiAccount.objects.filter(fingerprint=get_service().account).first(),
                 "may_change": self.has_change_permission(request),
                 "zone": timezone.get_default_timezone_name(),
             },
@@ -156,10 +157,16 @@ class RefreshPolicyAdmin(ModelAdmin):
 
     @method_decorator(never_cache)
     def price_view(self, request: HttpRequest, kind: str) -> HttpResponse:
-        """What a run would cost with the values that are being typed."""
+        """What a run would cost, as it is saved or with the values that are being typed.
+
+        A part of its own: counting what is stale among a million tracks takes a moment.
+        """
         refresh = _refresh_or_404(kind)
-        if not self.has_change_permission(request):
+        if not self.has_view_permission(request):
             raise PermissionDenied
+        if not request.GET:
+            saved = schedule.cost_of_a_run(refresh, limit=schedule.limit_of(refresh))
+            return TemplateResponse(request, "catalog/run_price.html", {"cost": saved})
         form = AmountForm(request.GET)
         cost = None
         if form.is_valid():
@@ -256,7 +263,6 @@ def _card(refresh: Refresh, task: PeriodicTask | None, policy: RefreshPolicy | N
         is_late=_is_late(moment),
         max_age=plural(days, "day"),
         has_own_age=policy.max_age_days is not None,
-        cost=schedule.cost_of_a_run(refresh, limit=policy.tracks_per_run, days=days),
     )
 
 

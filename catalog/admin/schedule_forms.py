@@ -3,7 +3,7 @@
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.utils import timezone
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
@@ -13,8 +13,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from catalog.models import RefreshPolicy
-from catalog.schedule import BY_KIND, cost_of_a_run
+from catalog.schedule import BY_KIND, cost_of_a_run, limit_of
 from catalog.timing import HOURS, WEEKDAYS, Frequency, Timing
 
 OLDEST_DAYS = 3650
@@ -96,6 +95,7 @@ class RunNowForm(BaseDialogForm):
     def get_before_template_context(
         self, request: HttpRequest, object_id: int | str | None = None
     ) -> dict[str, Any]:
-        refresh = BY_KIND[str(object_id)]
-        policy = RefreshPolicy.objects.filter(pk=refresh.kind).first()
-        return {"cost": cost_of_a_run(refresh, limit=policy.tracks_per_run if policy else None)}
+        refresh = BY_KIND.get(str(object_id))
+        if refresh is None:
+            raise Http404
+        return {"cost": cost_of_a_run(refresh, limit=limit_of(refresh))}

@@ -34,4 +34,8 @@ class Migration(migrations.Migration):
                 'default_permissions': (),
             },
         ),
+        migrations.AddIndex(
+            model_name='track',
+            index=models.Index(condition=models.Q(('metadata_retry_at__isnull', False)), fields=['metadata_retry_at'], name='track_waiting'),
+        ),
     ]
