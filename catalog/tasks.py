@@ -8,7 +8,7 @@ from uuid import UUID
 from celery import Task, shared_task
 from celery.signals import after_task_publish, beat_init, heartbeat_sent, worker_shutting_down
 
-from catalog import heartbeats, jobs, snapshots
+from catalog import heartbeats, jobs, schedule, snapshots
 from catalog.fetching import work_on_job
 from catalog.models import Track
 
@@ -63,8 +63,8 @@ def fetch_bulk_track_metadata(self: "Task[Any, Any]", task_id: int) -> None:
 
 @shared_task
 def fetch_all_tracks_metadata() -> None:
-    """Find every stale track and make the bulk job for them."""
-    jobs.request_stale_metadata()
+    """Find every stale track and make the bulk job for them, as the page Schedule says."""
+    schedule.run(schedule.BY_KIND[schedule.Kind.METADATA])
 
 
 @shared_task

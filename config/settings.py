@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
-from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 from config import policy, theme
@@ -103,7 +102,7 @@ def _database() -> dict[str, Any]:
     return database
 
 
-# What the processes write: collected static files, beat's schedule.
+# What the processes write: collected static files, beat's sign of life.
 VAR_DIR = Path(_text("VAR_DIR", str(BASE_DIR / "var")))
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 
@@ -152,6 +151,7 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_celery_beat",
     "catalog",
     "soundcharts",
 ]
@@ -284,7 +284,8 @@ if not (SOUNDCHARTS_APP_ID or SOUNDCHARTS_CLIENT_ID):
 
 # --- Fetching -----------------------------------------------------------------------------------
 
-# A track is stale when Soundcharts last answered for it longer ago than this.
+# A track is stale when Soundcharts last answered for it longer ago than this, until staff say otherwise on
+# the page Schedule.
 METADATA_REFRESH_DAYS = _number("METADATA_REFRESH_DAYS", 30, low=1, high=3650)
 # Tracks a chunk: what one worker claims at a time.
 CHUNK_SIZE = _number("CHUNK_SIZE", 1000, low=1, high=2000)
@@ -337,23 +338,27 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_max": 0,
 }
 
-# When everything stale is fetched: minute and hour (UTC) of the nightly run.
-_refresh_at = _numbers("METADATA_REFRESH_AT", "3,15")
-if len(_refresh_at) != 2 or _refresh_at[0] > 23 or _refresh_at[1] > 59:
+# When everything stale is fetched: hour and minute (UTC) of the nightly run, until staff say otherwise on
+# the page Schedule.
+METADATA_REFRESH_AT = _numbers("METADATA_REFRESH_AT", "3,15")
+if len(METADATA_REFRESH_AT) != 2 or METADATA_REFRESH_AT[0] > 23 or METADATA_REFRESH_AT[1] > 59:
     raise ImproperlyConfigured("METADATA_REFRESH_AT must be hour,minute such as 3,15.")
 # Seconds between two sweeps: what lost its worker waits at most this long after its lease.
 SWEEP_SECONDS = _number("SWEEP_SECONDS", 60, low=1, high=3600)
+# Beat reads when to do what from the database, where the page Schedule writes it.
+CELERY_BEAT_SCHEDULER = "catalog.beat:Scheduler"
+# Written over what the database says at each start of beat: only what staff cannot change.
 CELERY_BEAT_SCHEDULE = {
-    "refresh-stale-metadata": {
-        "task": "catalog.tasks.fetch_all_tracks_metadata",
-        "schedule": crontab(hour=_refresh_at[0], minute=_refresh_at[1]),
-    },
     "sweep": {
         "task": "catalog.tasks.sweep_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
+        "enabled": True,
     },
 }
-CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
+# The page shows when things last ran: it is written down at once.
+CELERY_BEAT_SYNC_EVERY = 1
+# Nothing is kept that would have to be cleaned up every night.
+CELERY_RESULT_EXPIRES = None
 
 # --- Logging ------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ UNFOLD: dict[str, Any] = {
                     _page("Track changes", "history", "catalog", "trackchange"),
                     _page("Fetch tasks", "sync", "catalog", "metadatafetchtask"),
                     _page("Fetch failures", "error", "catalog", "fetchfailure"),
+                    _page("Schedule", "schedule", "catalog", "refreshpolicy"),
                 ],
             },
             {

@@ -165,7 +165,7 @@ def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int])
     also queued. A metadata job that somebody has ended takes no more tracks.
     """
     stale_ids = list(
-        Track.objects.stale(now=import_job.created_at)
+        Track.objects.stale_since(import_job.fresh_after)
         .awaited()
         .filter(pk__in=track_ids)
         .order_by("pk")

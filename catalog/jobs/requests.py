@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
@@ -19,7 +18,7 @@ from catalog.jobs import events, states
 from catalog.jobs.events import Kind, User
 from catalog.jobs.planning import add_chunks
 from catalog.jobs.states import IllegalTransition
-from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.models import FetchChunk, MetadataFetchTask, Track, read_refresh_days
 from catalog.selection import TrackFilter
 
 logger = logging.getLogger(__name__)
@@ -250,8 +249,7 @@ def _request(
             title=title,
             request=request,
             dedupe_key=dedupe_key,
-            fresh_after=fresh_after
-            or Now() - timedelta(days=settings.METADATA_REFRESH_DAYS if only_stale else 0),
+            fresh_after=fresh_after or Now() - timedelta(days=read_refresh_days() if only_stale else 0),
             requested_by_id=user_id,
             parent=parent,
             retry_count=parent.retry_count + 1 if parent else 0,

@@ -4,6 +4,7 @@ from catalog.models.accounts import ApiAccount, ApiUsage
 from catalog.models.fetch_tasks import FetchChunk, FetchFailure, MetadataFetchTask
 from catalog.models.job_events import FailureCount, JobEvent
 from catalog.models.processes import Heartbeat
+from catalog.models.refresh import RefreshPolicy, read_refresh_days, refresh_days
 from catalog.models.snapshots import CatalogueSnapshot
 from catalog.models.track_changes import TrackChange, TrackChangeQuerySet
 from catalog.models.tracks import (
@@ -27,6 +28,7 @@ __all__ = [
     "Heartbeat",
     "JobEvent",
     "MetadataFetchTask",
+    "RefreshPolicy",
     "SortKey",
     "Track",
     "TrackChange",
@@ -34,5 +36,7 @@ __all__ = [
     "TrackQuerySet",
     "check_web_address",
     "is_stale",
+    "read_refresh_days",
+    "refresh_days",
     "stale_before",
 ]

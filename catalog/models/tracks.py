@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Upper
 from django.utils import timezone
 
+from catalog.models.refresh import refresh_days
 from soundcharts.fields import is_web_url
 
 # What Soundcharts tells about a track, in the order people read it.
@@ -26,9 +26,12 @@ METADATA_FIELDS = (
 )
 
 
-def stale_before(moment: datetime) -> datetime:
-    """Return the time such that tracks fetched before it are stale at `moment`."""
-    return moment - timedelta(days=settings.METADATA_REFRESH_DAYS)
+def stale_before(moment: datetime, *, days: int | None = None) -> datetime:
+    """Return the time such that tracks fetched before it are stale at `moment`.
+
+    `days` is how old metadata may get; by default as long as the schedule says.
+    """
+    return moment - timedelta(days=refresh_days() if days is None else days)
 
 
 def is_stale(now: datetime, *, column: str = "metadata_fetched_at") -> Q:
@@ -63,9 +66,13 @@ class TrackQuerySet(models.QuerySet["Track"]):
         """Keep tracks fetched once, but longer ago than the refresh interval."""
         return self.filter(metadata_fetched_at__lt=stale_before(now or timezone.now()))
 
-    def stale(self, *, now: datetime | None = None) -> "TrackQuerySet":
-        """Keep tracks never fetched, or fetched longer ago than the refresh interval."""
-        return self.filter(is_stale(now or timezone.now()))
+    def stale(self, *, now: datetime | None = None, days: int | None = None) -> "TrackQuerySet":
+        """Keep tracks never fetched, or fetched longer ago than the refresh interval (or than `days`)."""
+        return self.stale_since(stale_before(now or timezone.now(), days=days))
+
+    def stale_since(self, moment: datetime) -> "TrackQuerySet":
+        """Keep tracks never fetched, or fetched before that moment."""
+        return self.filter(Q(metadata_fetched_at=None) | Q(metadata_fetched_at__lt=moment))
 
     def fresh(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Keep tracks that are not stale."""
@@ -78,6 +85,12 @@ class TrackQuerySet(models.QuerySet["Track"]):
     def awaited(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Leave out tracks that Soundcharts did not know and that are not to be asked for again yet."""
         return self.filter(Q(metadata_retry_at=None) | Q(metadata_retry_at__lte=now or timezone.now()))
+
+    def count_due(self, *, days: int | None = None) -> int:
+        """Count what is stale and awaited: two counts that walk an index each, not one the table."""
+        now = timezone.now()
+        stale = self.stale(now=now, days=days)
+        return stale.count() - stale.filter(metadata_retry_at__gt=now).count()
 
 
 class Track(models.Model):

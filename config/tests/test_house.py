@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.core.management import get_commands
 
-from catalog.models import FetchFailure, MetadataFetchTask, Track, TrackChange
+from catalog.models import FetchFailure, MetadataFetchTask, RefreshPolicy, Track, TrackChange
 
 BASE_DIR = Path(settings.BASE_DIR)
 APPS = ("catalog", "soundcharts")
@@ -46,12 +46,15 @@ LAYERS = (
     "catalog.heartbeats",
     "catalog.snapshots",
     "catalog.spending",
+    "catalog.timing",
     "catalog.quota",
     "catalog.doorbell",
     "catalog.mapping",
     "catalog.jobs",
     "catalog.fetching",
     "catalog.following",
+    "catalog.schedule",
+    "catalog.beat",
     "catalog.tasks",
     "catalog.dashboard",
     "catalog.admin",
@@ -77,7 +80,7 @@ def test_soundcharts_knows_neither_the_catalogue_nor_the_database_nor_celery(pat
     assert not {name for name in imported_modules(path) if any(is_within(name, bad) for bad in forbidden)}
 
 
-@pytest.mark.parametrize("model", [Track, TrackChange, MetadataFetchTask, FetchFailure])
+@pytest.mark.parametrize("model", [Track, TrackChange, MetadataFetchTask, FetchFailure, RefreshPolicy])
 def test_every_admin_action_names_its_permission(model):
     model_admin = admin.site.get_model_admin(model)
     buttons = (*model_admin.actions, *model_admin.actions_list, *model_admin.actions_detail)

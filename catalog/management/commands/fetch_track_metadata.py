@@ -39,7 +39,7 @@ class Command(BaseCommand):
         what.add_argument(
             "--all",
             action="store_true",
-            help="every stale track, as one job: never fetched, or longer ago than METADATA_REFRESH_DAYS",
+            help="every stale track, as one job: never fetched, or longer ago than the schedule says",
         )
         parser.add_argument("--limit", type=_count, metavar="N", help="at most N tracks, neediest first")
         parser.add_argument(
