@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -76,7 +77,8 @@ class FetchFailureAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[FetchFailure], *args: Any, **options: Any
     ) -> FailurePaginator:
         paginator = FailurePaginator(queryset, *args, **options)
-        if not request.GET.get("q"):
+        # What else narrows the list is counted in it.
+        if not {*request.GET} - {"code", "job__id__exact", PAGE_VAR, ORDER_VAR}:
             counts = FailureCount.objects.all()
             if request.GET.get("code"):
                 counts = counts.filter(code=request.GET["code"])

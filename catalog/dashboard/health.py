@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from celery import current_app
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
+from catalog import schedule
 from catalog.dashboard.words import length_of_time
 from catalog.explanations import explain
 from catalog.models import ApiAccount, Heartbeat
+from catalog.timing import next_run_at
 
 Kind = Heartbeat.Kind
 
@@ -21,8 +22,6 @@ WORKER_SILENCE = timedelta(seconds=90)
 SWEEP_PATIENCE = timedelta(minutes=5)
 # Errors that jobs or the quota tell of by themselves, or that pass without anybody doing anything.
 TOLD_ELSEWHERE = ("forbidden", "quota_exhausted", "quota_reserved", "rate_limited")
-
-REFRESH = "catalog.tasks.fetch_all_tracks_metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def health(account: ApiAccount | None, *, is_broker_answering: bool | None = Non
         is_broker_answering=is_broker_answering,
         # That these rows could be read is the check.
         database=connection.display_name,
-        next_refresh_at=next_refresh(now),
+        next_refresh_at=next_refresh(),
     )
     if account is not None:
         found.answered_at = account.answered_at
@@ -77,16 +76,11 @@ def health(account: ApiAccount | None, *, is_broker_answering: bool | None = Non
     return found
 
 
-def next_refresh(now: datetime) -> datetime | None:
-    """Return when beat will ask for everything stale the next time, None where it never does."""
-    entries: dict[str, dict[str, Any]] = current_app.conf.beat_schedule or {}
-    # The estimate is made a moment after `now`, which half a second makes up for.
-    due = [
-        now + entry["schedule"].remaining_estimate(now) + timedelta(seconds=0.5)
-        for entry in entries.values()
-        if entry["task"] == REFRESH and hasattr(entry["schedule"], "remaining_estimate")
-    ]
-    return min(due).replace(microsecond=0) if due else None
+def next_refresh() -> datetime | None:
+    """Return when beat will fetch what is stale the next time, None where it never does."""
+    names = [refresh.beat_name for refresh in schedule.REFRESHES]
+    rows = PeriodicTask.objects.filter(name__in=names, enabled=True).select_related("crontab", "interval")
+    return min((due for row in rows if (due := next_run_at(row))), default=None)
 
 
 def _troubles(found: Health, now: datetime) -> list[Trouble | None]:

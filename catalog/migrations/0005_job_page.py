@@ -10,7 +10,7 @@ STEP = 2000
 
 def tell_what_is_known(apps, schema_editor):
     """Count the failures that are there, and note what the jobs' own rows tell of their past."""
-    FetchFailure = apps.get_model("catalog", "0004_dashboard")
+    FetchFailure = apps.get_model("catalog", "FetchFailure")
     FailureCount = apps.get_model("catalog", "FailureCount")
     MetadataFetchTask = apps.get_model("catalog", "MetadataFetchTask")
     JobEvent = apps.get_model("catalog", "JobEvent")
