@@ -141,7 +141,13 @@ FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture
-def look_after(request: pytest.FixtureRequest) -> Iterator[Callable[[Visitor], Visitor]]:
+def closing() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def look_after(request: pytest.FixtureRequest, closing: ExitStack) -> Iterator[Callable[[Visitor], Visitor]]:
     """A function for each browser of a test: at the end nothing may have gone wrong in it.
 
     When the test has failed, what the browser shows is kept in var/browser.
@@ -165,17 +171,30 @@ def look_after(request: pytest.FixtureRequest) -> Iterator[Callable[[Visitor], V
 
 @pytest.fixture
 def open_browser(
-    site: Site, browser_of: Callable[..., BrowserContext], look_after: Callable[[Visitor], Visitor]
-) -> Iterator[Callable[..., Visitor]]:
-    """A function that gives a person's browser, logged in, with a new tab."""
-    with ExitStack() as stack:
+    site: Site,
+    chromium: Browser,
+    browser_of: Callable[..., BrowserContext],
+    log_in_once: Callable[[str], Any],
+    look_after: Callable[[Visitor], Visitor],
+    closing: ExitStack,
+) -> Callable[..., Visitor]:
+    """A function that gives a person's browser with a new tab; logged in, unless it is nobody's.
 
-        def open_for(name: str | None = "operator", *, device: str = "desktop") -> Visitor:
-            visitor = Visitor(browser_of(name, device), site)
-            stack.callback(visitor.page.close)
-            return look_after(visitor)
+    With `is_new` its cookies and its storage are this test's own.
+    """
 
-        yield open_for
+    def open_for(name: str | None = "operator", *, device: str = "desktop", is_new: bool = False) -> Visitor:
+        if is_new:
+            state = log_in_once(name) if name else None
+            context = chromium.new_context(**DEVICES[device], storage_state=state)
+            closing.callback(context.close)
+        else:
+            context = browser_of(name, device)
+        visitor = Visitor(context, site)
+        closing.callback(visitor.page.close)
+        return look_after(visitor)
+
+    return open_for
 
 
 @pytest.fixture(scope="package")
