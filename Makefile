@@ -7,7 +7,7 @@ ONCE ?=
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-sqlite test-postgres lint types check bench clean
+.PHONY: help demo run test test-sqlite test-postgres lint types check bench screenshots clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ check: $(VENV)/.dev ## Check migrations, and the settings as in production
 
 bench: $(VENV)/.dev ## Measure speed and memory; fail when a bound is missed (about 7 minutes; QUICK=1: 2)
 	$(BIN)/python -m benchmarks $(if $(filter-out 0,$(QUICK)),--quick)
+
+screenshots: $(VENV)/.dev ## Make the pictures of the README anew (needs Chromium)
+	$(BIN)/python -m config.screenshots
 
 clean: ## Remove the virtual environment and what the processes wrote
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

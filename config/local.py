@@ -27,6 +27,7 @@ FIRST_PORT = 8000
 DEFAULT_REDIS_PORT = 6379
 DEMO_REDIS_PORT = 6390
 GRACE_SECONDS = 20
+LOG = "processes.log"
 
 
 def main() -> int:
@@ -78,13 +79,31 @@ def run_demo(*, is_once: bool) -> int:
         if not stack.enter_context(_lock(var.with_suffix(".lock"))):
             print("A demo is already running in this folder: stop it first (Ctrl-C in its terminal).")
             return 1
-        shutil.rmtree(var)
-        var.mkdir()
+        site, address = stack.enter_context(demo_site(var))
+        succeeded = do_main_job()
+        if is_once:
+            print(f"The admin was at {address}; stopping.")
+            return 0 if succeeded else 1
+        print(
+            f"The admin is open: {address}  user demo, password demo.  Ctrl-C stops everything.", flush=True
+        )
+        site.wait()
+        print(f"The processes have stopped; {var.relative_to(BASE_DIR) / LOG} says why.")
+        return 1
+
+
+@contextlib.contextmanager
+def demo_site(var: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run the demo's processes on an empty catalogue; yield what launched them, and the admin's address."""
+    shutil.rmtree(var, ignore_errors=True)
+    var.mkdir(parents=True)
+    with contextlib.ExitStack() as stack:
         port = _free_port(int(os.environ.get("PORT", FIRST_PORT)))
         print(
             "Starting Valkey, the Soundcharts simulator, and the database (a new SQLite file) ...", flush=True
         )
         os.environ |= {
+            "DJANGO_SETTINGS_MODULE": "config.settings",
             "ENV_FILE": "",
             "SECRET_KEY": secrets.token_urlsafe(50),
             "DEBUG": "false",
@@ -100,23 +119,13 @@ def run_demo(*, is_once: bool) -> int:
         }
         _manage("migrate", "--verbosity", "0")
         _manage("collectstatic", "--noinput", "--verbosity", "0")
-        log = var / "processes.log"
+        log = var / LOG
         print(f"Starting web, worker and beat; what they say: {log.relative_to(BASE_DIR)}", flush=True)
         site = stack.enter_context(_child([*_honcho(), "--no-colour", "start", "--port", str(port)], log=log))
-        succeeded = _do_main_job()
-        address = f"http://localhost:{port}/admin/"
-        if is_once:
-            print(f"The admin was at {address}; stopping.")
-            return 0 if succeeded else 1
-        print(
-            f"The admin is open: {address}  user demo, password demo.  Ctrl-C stops everything.", flush=True
-        )
-        site.wait()
-        print(f"The processes have stopped; {log.relative_to(BASE_DIR)} says why.")
-        return 1
+        yield site, f"http://localhost:{port}/admin/"
 
 
-def _do_main_job() -> bool:
+def do_main_job() -> bool:
     """Import tracks and follow their metadata; return whether every track was updated."""
     import django
 

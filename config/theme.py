@@ -36,7 +36,11 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("catalog/theme.css"),
         lambda request: static("catalog/liner_notes.css"),
     ],
-    "SCRIPTS": [lambda request: static("catalog/page_setup.js")],
+    "SCRIPTS": [
+        lambda request: static("catalog/page_setup.js"),
+        lambda request: static("catalog/accessible.js"),
+        lambda request: static("catalog/dialogs.js"),
+    ],
     "DASHBOARD_CALLBACK": "catalog.admin.dashboard.add_dashboard",
     "LOGIN": {"form": "config.login.LoginForm"},
     "SIDEBAR": {

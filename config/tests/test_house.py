@@ -119,6 +119,12 @@ def test_every_dependency_is_pinned_and_justified_in_the_readme():
                 assert f"{name}=={pin}" in (BASE_DIR / "constraints.txt").read_text()
 
 
+def test_every_picture_of_the_readme_is_there_and_none_is_heavy():
+    shown = set(re.findall(r"\]\((docs/images/[^)]+)\)", (BASE_DIR / "README.md").read_text()))
+    assert {str(path.relative_to(BASE_DIR)) for path in BASE_DIR.glob("docs/images/*")} == shown
+    assert all((BASE_DIR / name).stat().st_size < 120_000 for name in shown)
+
+
 def test_files_stay_short_enough_to_read():
     long = {
         str(path.relative_to(BASE_DIR)): length

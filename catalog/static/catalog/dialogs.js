@@ -1,0 +1,68 @@
+/* Dialogs keep the keyboard, give it back where it came from, and a form is sent once, however often it is pressed. */
+(() => {
+  const REACHABLE = "a[href], button, input:not([type=hidden]), select, textarea, [tabindex]";
+  const SENT = "ln-sent";
+  let opener = null;
+
+  const box = () => document.getElementById("modal-content");
+  const isOpen = () => Boolean(box()?.offsetParent || box()?.getClientRects().length);
+  const stops = () => [...box().querySelectorAll(REACHABLE)].filter((stop) => stop.getClientRects().length && !stop.disabled);
+
+  function begin() {
+    const title = box().querySelector("h1");
+    if (title) title.id = "dialog-title";
+    box().setAttribute("role", "dialog");
+    box().setAttribute("aria-modal", "true");
+    box().setAttribute("aria-labelledby", "dialog-title");
+    const first = box().querySelector("input:not([type=hidden]), select, textarea") ?? box().querySelector("[type=submit]");
+    first?.focus();
+  }
+
+  function watch() {
+    let wasOpen = isOpen();
+    // The theme shows and hides dialogs by a style.
+    new MutationObserver(() => {
+      if (isOpen() === wasOpen) return;
+      wasOpen = !wasOpen;
+      if (wasOpen) begin();
+      else opener?.focus();
+    }).observe(box().parentElement, { attributes: true, attributeFilter: ["style"] });
+  }
+
+  function keepTab(event) {
+    if (event.key !== "Tab" || !isOpen()) return;
+    const all = stops();
+    const [first, last] = [all[0], all[all.length - 1]];
+    const edge = event.shiftKey ? first : last;
+    if (document.activeElement === edge || !box().contains(document.activeElement)) {
+      event.preventDefault();
+      (event.shiftKey ? last : first)?.focus();
+    }
+  }
+
+  document.addEventListener("DOMContentLoaded", () => box() && watch());
+  document.addEventListener("keydown", keepTab);
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const { elt, target } = event.detail;
+    if (elt.matches("form")) {
+      if (elt.classList.contains(SENT)) event.preventDefault();
+      elt.classList.add(SENT);
+    } else if (target === box()) {
+      opener = elt;
+    }
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const isLeaving = event.detail.xhr?.getResponseHeader("HX-Redirect");
+    if (event.detail.elt.matches("form") && !isLeaving) event.detail.elt.classList.remove(SENT);
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || form.matches("[hx-post]")) return;
+    if (form.classList.contains(SENT)) event.preventDefault();
+    form.classList.add(SENT);
+  });
+  // Back to a page that the browser has kept: its forms can be sent again.
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll(`form.${SENT}`)) form.classList.remove(SENT);
+  });
+})();

@@ -1,0 +1,173 @@
+"""From the button to the result, with real workers: what staff do all day."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from catalog import jobs
+from catalog.models import MetadataFetchTask, Track
+from catalog.tests.browser.pages import TASKS, TRACKS
+from catalog.tests.browser.visitor import Visitor
+from catalog.tests.gate import gate
+
+A_TASK = re.compile(r"/metadatafetchtask/\d+/change/")
+UNKNOWN = 10_000
+
+
+def state_of_task(visitor: Visitor, state: str) -> None:
+    """Wait until the task on this page is in a state, by its label."""
+    expect(visitor.page.locator("#job-progress").get_by_text(state, exact=True).first).to_be_visible()
+
+
+def choose(visitor: Visitor, action: str, *tracks: Track) -> None:
+    """Tick these tracks in the list, and run an action on them."""
+    for track in tracks:
+        visitor.page.locator(f'input[name=_selected_action][value="{track.pk}"]').check()
+    visitor.page.locator("select[name=action]").select_option(label=action)
+    visitor.press("Run")
+
+
+def stay(visitor: Visitor) -> None:
+    visitor.page.evaluate("window.isSamePage = true")
+
+
+def has_stayed(visitor: Visitor) -> bool:
+    return bool(visitor.page.evaluate("window.isSamePage === true"))
+
+
+def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_catalogue):
+    visitor.visit(TRACKS)
+    with gate(site.simulator) as calls:
+        visitor.press("Import from API")
+        visitor.page.get_by_label("Limit").fill("30")
+        visitor.press("Import")
+        expect(visitor.page).to_have_url(A_TASK)
+        stay(visitor)
+        calls.wait_for_calls()
+        visitor.says("0 of 30")
+        calls.open()
+        state_of_task(visitor, "Completed")
+    visitor.says("30 added")
+    assert has_stayed(visitor)
+    visitor.page.get_by_role("link", name=re.compile("Metadata of the tracks")).click()
+    state_of_task(visitor, "Completed")
+    visitor.says("30 updated")
+    assert Track.objects.fresh().count() == 30
+
+
+def test_one_track_is_fetched_while_one_waits(visitor, site, add_tracks):
+    (track,) = add_tracks(1)
+    visitor.visit(f"{TRACKS}{track.pk}/change/")
+    visitor.press("Fetch Metadata from API")
+    visitor.says("It costs 1 API call.")
+    visitor.press("Fetch now")
+    visitor.says("fields changed. 1 API call spent.")
+    expect(visitor.page.locator("input[name=name]")).to_have_value(site.simulator.catalogue.name(0))
+
+
+def test_ticked_tracks_are_fetched_in_the_background_once_the_price_is_known(visitor, site, add_tracks):
+    tracks = add_tracks(3)
+    visitor.visit(TRACKS)
+    choose(visitor, "Fetch metadata from Soundcharts API (Background)", *tracks[:2])
+    visitor.says("2 tracks selected")
+    assert site.simulator.state.calls.total() == 0
+    visitor.press(re.compile(r"^Fetch the 2 stale \(about 1 API call"))
+    expect(visitor.page).to_have_url(re.compile(rf"{TRACKS}$"))
+    visitor.page.get_by_role("link", name="Follow its progress").click()
+    state_of_task(visitor, "Completed")
+    visitor.says("2 of 2")
+    assert Track.objects.stale().count() == 1
+
+
+def test_everything_stale_is_fetched_once_the_price_is_known(visitor, site, add_tracks):
+    add_tracks(23)
+    visitor.visit(TRACKS)
+    visitor.press("Fetch All Metadata")
+    visitor.says("23 tracks")
+    visitor.says("about 3 API calls")
+    assert site.simulator.state.calls.total() == 0
+    visitor.press("Fetch")
+    expect(visitor.page).to_have_url(A_TASK)
+    state_of_task(visitor, "Completed")
+    visitor.says("23 updated")
+
+
+def test_a_task_is_paused_resumed_and_cancelled(visitor, site, add_tracks):
+    with gate(site.simulator, after=1) as calls:
+        job = jobs.request_metadata([track.pk for track in add_tracks(60)]).job
+        visitor.visit(f"{TASKS}{job.pk}/change/")
+        calls.wait_for_calls()
+        state_of_task(visitor, "Running")
+        visitor.press("Pause")
+        visitor.says("is paused.")
+        state_of_task(visitor, "Paused")
+        visitor.press("Resume")
+        visitor.says("goes on where it stopped.")
+        expect(visitor.control("Pause")).to_be_visible()
+        visitor.press("Cancel task")
+        visitor.says("is cancelled.")
+        state_of_task(visitor, "Cancelled")
+        calls.open()
+    site.finish(job)
+    assert Track.objects.fresh().count() < 60
+
+
+def test_a_task_that_fails_says_so_by_itself_and_names_every_failure(visitor, site, add_tracks):
+    with gate(site.simulator) as calls:
+        tracks = add_tracks(2, first=UNKNOWN)
+        job = jobs.request_metadata([track.pk for track in tracks]).job
+        visitor.visit(f"{TASKS}{job.pk}/change/")
+        stay(visitor)
+        calls.open()
+        state_of_task(visitor, "Failed")
+    for track in tracks:
+        visitor.says(str(track.uuid))
+    visitor.says("not_found")
+    assert has_stayed(visitor)
+
+
+def test_what_failed_is_tried_again_alone(visitor, site, add_tracks):
+    tracks = [*add_tracks(2), *add_tracks(1, first=250)]
+    site.simulator.faults.set("unknown_uuids", uuids=[tracks[2].uuid])
+    job = site.finish(jobs.request_metadata([track.pk for track in tracks]).job)
+    site.simulator.faults.clear()
+    visitor.visit(f"{TASKS}{job.pk}/change/")
+    visitor.says("Retrying the failed tracks will spend about 1 API call")
+    visitor.press("Retry failed")
+    state_of_task(visitor, "Completed")
+    visitor.says("1 of 1")
+    visitor.says("Comes from")
+
+
+@pytest.mark.parametrize("button", ["Fetch now", "Fetch"])
+def test_a_double_click_in_a_dialog_is_one_press(visitor, site, add_tracks, button):
+    (track,) = add_tracks(1)
+    is_track = button == "Fetch now"
+    visitor.visit(f"{TRACKS}{track.pk}/change/" if is_track else TRACKS)
+    visitor.press("Fetch Metadata from API" if is_track else "Fetch All Metadata")
+    visitor.control(button).dblclick()
+    visitor.says("fields changed" if is_track else "1 of 1")
+    site.finish(MetadataFetchTask.objects.get())
+    assert site.simulator.state.calls.total() == 1
+
+
+def test_a_double_click_on_a_confirmation_is_one_press(visitor, site, add_tracks):
+    tracks = add_tracks(2)
+    visitor.visit(TRACKS)
+    choose(visitor, "Create bulk metadata fetch task", *tracks)
+    visitor.control(re.compile("^Fetch the 2 stale")).dblclick()
+    state_of_task(visitor, "Completed")
+    assert MetadataFetchTask.objects.count() == 1
+    assert site.simulator.state.calls.total() == 1
+
+
+def test_a_viewer_follows_a_task_and_is_offered_no_button(open_browser, site, add_tracks):
+    viewer = open_browser("viewer")
+    with gate(site.simulator):
+        job = jobs.request_metadata([track.pk for track in add_tracks(20)]).job
+        viewer.visit(f"{TASKS}{job.pk}/change/")
+        viewer.says("0 of 20")
+        for button in ("Pause", "Resume", "Cancel task", "Retry failed"):
+            expect(viewer.control(button)).to_have_count(0)
+    state_of_task(viewer, "Completed")

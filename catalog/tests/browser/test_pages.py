@@ -1,0 +1,61 @@
+"""Every page: nothing wrong in it, nothing too wide for a phone, nobody kept out of it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+
+from catalog import jobs
+from catalog.models import MetadataFetchTask, Track
+from catalog.tests.browser.pages import PAGES
+from catalog.tests.browser.visitor import DEVICES
+from catalog.tests.tracks import add_tracks
+
+
+@pytest.fixture(scope="module")
+def things(site) -> Iterator[dict[str, Any]]:
+    """A catalogue with something of everything: the keys of what pages are about."""
+    now = timezone.now()
+    admin = User.objects.get(username="admin")
+    fetched = add_tracks(site.simulator, 12)
+    completed = jobs.request_metadata([track.pk for track in fetched], requested_by=admin).job
+    site.finish(completed)
+    # Covers are elsewhere, and there is no elsewhere here.
+    Track.objects.update(image_url=f"{site.url}/static/catalog/favicon.svg")
+    Track.objects.filter(pk=fetched[1].pk).update(
+        name="A name that is as long as those of live recordings, remixes and medleys are (Remastered)",
+        metadata_fetched_at=now - timedelta(days=90),
+        metadata_error="not_found",
+        metadata_warnings=["releaseDate: not a date", "duration: negative"],
+    )
+    unknown = add_tracks(site.simulator, 3, first=10_000)
+    failed = site.finish(jobs.request_metadata([track.pk for track in unknown], requested_by=admin).job)
+    paused = jobs.request_metadata([fetched[0].pk]).job
+    jobs.pause_job(paused, code="quota_exhausted", reason="The plan has no calls left.")
+    assert failed.status == MetadataFetchTask.Status.FAILED
+    yield {
+        "track": fetched[1].pk,
+        "completed": completed.pk,
+        "failed": failed.pk,
+        "paused": paused.pk,
+        "failure": failed.failures.all()[0].pk,
+        "user": User.objects.get(username="viewer").pk,
+        "group": Group.objects.get(name="Viewer").pk,
+    }
+    site.clear()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_a_page_is_well_made(page, device, things, passer_by):
+    visitor = passer_by(page.who, device)
+    visitor.visit(page.path.format(**things), status=page.status)
+    if page.open:
+        page.open(visitor)
+    assert visitor.overflow == 0
+    assert visitor.find_barriers() == []
+    visitor.turn_dark()
+    assert visitor.find_barriers("color-contrast") == []
