@@ -123,9 +123,8 @@ class BatchesAhead:
         wanted -= len(self._under_way)
         batches = self._next_batches(wanted if room is None else min(wanted, room))
         for batch in batches:
-            self._under_way.append(
-                (batch, fetch_threads().submit(_fetch, self._service, batch, self._margin))
-            )
+            answers = fetch_threads().submit(_fetch, self._service, batch, self._margin)
+            self._under_way.append((batch, answers))
         return wanted - len(batches)
 
     @property

@@ -195,10 +195,7 @@ def _call(service: SoundchartsService, batch: list[str]) -> _Answers:
     with service.count_calls() as meter:
         if is_uuid(batch[0]):
             answer = service.get_songs([UUID(value) for value in batch])
-            found: dict[str, Song | SoundchartsError] = {
-                str(uuid): song for uuid, song in answer.songs.items()
-            }
-            found |= {str(uuid): error for uuid, error in answer.errors.items()}
+            found = {str(uuid): said for uuid, said in (*answer.songs.items(), *answer.errors.items())}
             return _Answers(found, meter.spent, answer.interrupted_by)
         try:
             return _Answers({batch[0]: service.get_song_by_isrc(batch[0])}, meter.spent)

@@ -305,7 +305,8 @@ def test_two_requests_for_the_same_list_make_one_job(simulator, broker):
 def test_two_imports_of_the_same_songs_at_once_count_each_song_as_added_once(simulator, broker, settings):
     uuids = uuids_of(simulator, *range(100))
     first, second = request_list(*uuids), request_list(*reversed(uuids), *uuids_of(simulator, 100))
-    all_at_once(lambda jobs_left=iter((first, second)): finish_here(next(jobs_left)), times=2)
+    waiting = iter((first, second))
+    all_at_once(lambda: finish_here(next(waiting)), times=2)
     first.refresh_from_db()
     second.refresh_from_db()
     assert (first.status, second.status) == ("completed", "completed")
