@@ -188,8 +188,8 @@ def _entries_of(text: str) -> Iterator[Entry]:
 
 
 def _entries_of_piece(line: int, piece: str) -> Iterator[Entry]:
-    piece = piece.strip(_WRAPPING)
-    if not piece:
+    piece = piece.strip()
+    if not piece.strip(_WRAPPING):
         return
     if value := identifier_in(piece):
         yield Entry(line, piece, value)

@@ -1,6 +1,5 @@
 """Fetch tasks and their failures: to read, to follow, and to pause, resume, cancel or retry."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +18,9 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from catalog import jobs
+from catalog.admin.import_rows import ImportReportMixin
 from catalog.admin.tracks import job_address, tell
-from catalog.fetching import LIST_PAGE
+from catalog.fetching import count_import_calls
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import FetchFailure, MetadataFetchTask
 from catalog.quota import estimate_calls, price_of
@@ -52,7 +52,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 @admin.register(MetadataFetchTask)
-class MetadataFetchTaskAdmin(ReadOnlyAdmin):
+class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
     list_display = ("name", "state", "progress", "outcomes", "api_calls", "requested_by", "created_at")
     list_filter = ("status", "task_type")
     list_select_related = ("requested_by",)
@@ -161,9 +161,11 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
         remaining = max(job.total_tracks - job.processed_tracks, 0)
         # Of an import's failures some have no track: there is nothing to ask for again.
         failed_tracks = failures.exclude(track=None).count() if job.failed_tracks else 0
+        if job.is_list_import:
+            failed_tracks = job.failed_tracks
         is_import_again = not failed_tracks and job.is_import and job.status == Status.FAILED
         retry_calls = (
-            _count_calls(job, job.request["limit"]) if is_import_again else estimate_calls(failed_tracks)
+            _count_calls(job, job.request["limit"]) if is_import_again else _count_calls(job, failed_tracks)
         )
         can_retry = not job.is_active and (failed_tracks > 0 or is_import_again)
         return {
@@ -213,8 +215,8 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
 
 
 def _count_calls(job: MetadataFetchTask, tracks: int) -> int:
-    """Return the calls that so many tracks of a job spend; an import only lists them."""
-    return math.ceil(tracks / LIST_PAGE) if job.is_import else estimate_calls(tracks)
+    """Return the calls that so many tracks of a job spend; an import only finds them."""
+    return count_import_calls(job, tracks) if job.is_import else estimate_calls(tracks)
 
 
 def _pause(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:

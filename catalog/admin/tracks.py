@@ -18,7 +18,8 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from catalog import jobs
-from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackForm, plural
+from catalog.admin.forms import FetchAllForm, FetchNowForm, TrackForm, plural
+from catalog.admin.imports import ImportMixin
 from catalog.fetching import fetch_track_now
 from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
@@ -78,7 +79,7 @@ class FreshnessFilter(admin.SimpleListFilter):
 
 
 @admin.register(Track)
-class TrackAdmin(ModelAdmin):
+class TrackAdmin(ImportMixin, ModelAdmin):
     form = TrackForm
     list_display = ("title", "isrc", "label", "genre", "release_date", "freshness", "metadata_fetched_at")
     list_filter = (FreshnessFilter,)
@@ -132,9 +133,6 @@ class TrackAdmin(ModelAdmin):
 
     def has_fetch_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("catalog.fetch_track")
-
-    def has_import_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("catalog.import_track")
 
     # --- the list
 
@@ -203,27 +201,13 @@ class TrackAdmin(ModelAdmin):
 
     # --- buttons
 
-    @action(
-        description="Import from API",
-        icon="download",
-        permissions=("import",),
-        dialog={
-            "title": "Import from API",
-            "description": "",
-            "form_class": ImportForm,
-            "form_submit_text": "Import",
-        },
-    )
-    def import_from_api(self, request: HttpRequest, form: ImportForm) -> HttpResponse:
-        requested = jobs.request_import(
-            limit=form.cleaned_data["limit"],
-            offset=form.cleaned_data["offset"],
-            artist_uuid=form.cleaned_data["artist_uuid"],
-            requested_by=request.user,
-        )
+    @action(description="Import from API", icon="download", permissions=("import",), url_path="import")
+    def import_from_api(self, request: HttpRequest) -> HttpResponse:
+        return self.import_source_view(request)
+
+    def log_import(self, request: HttpRequest, requested: jobs.Requested) -> None:
         self._log_job(request, requested, "Import from API")
         tell(request, requested)
-        return go_to(request, job_address(requested.job))
 
     @action(
         description="Fetch All Metadata",
