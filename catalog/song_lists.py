@@ -229,8 +229,8 @@ class _Table:
         width = max(map(len, rows), default=0)
         kinds: list[set[bool]] = [set() for _ in range(width)]
         counts = [0] * width
-        for row in rows:
-            for place, cell in enumerate(row):
+        for cells in rows:
+            for place, cell in enumerate(cells):
                 if value := identifier_in(cell):
                     kinds[place].add(is_uuid(value))
                     counts[place] += 1

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from unfold.widgets import (
-    INPUT_CLASSES,
+    UnfoldAdminFileFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -45,9 +45,7 @@ class ImportForm(forms.Form):
         label="Or a file",
         required=False,
         allow_empty_file=True,
-        widget=forms.FileInput(
-            attrs={"accept": ".csv,.tsv,.txt,text/csv,text/plain", "class": " ".join(INPUT_CLASSES)}
-        ),
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.tsv,.txt,text/csv,text/plain"}),
         help_text=f"CSV or TXT, up to {LARGEST_FILE // 1_000_000} MB. From Excel: save as “CSV UTF-8”. Which "
         "column holds the identifiers is found out, and can be changed in the next step.",
     )
@@ -95,7 +93,7 @@ class ImportForm(forms.Form):
             Source.LIST: of_lists,
             Source.ARTIST: ("artist_name",) if self.is_search else ("artist_uuid", *of_listings),
             Source.TOP: of_listings,
-        }.get(source, ())  # type: ignore[call-overload]
+        }.get(source, ())
         for name in [*self.errors]:
             if name not in (*counting, "source"):
                 del self.errors[name]

@@ -122,7 +122,7 @@ class _Echo:
 
 
 def _lines_of(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
-    write = csv.writer(_Echo()).writerow  # type: ignore[arg-type]
+    write = csv.writer(_Echo()).writerow
     # The mark by which Excel knows UTF-8.
     yield "\ufeff" + str(write(COLUMNS))
     for number, line, item, outcome, message, uuid, name in rows:

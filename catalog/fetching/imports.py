@@ -64,7 +64,9 @@ def drafted_page(job: MetadataFetchTask) -> tuple[Page[SongSummary] | None, int]
     draft = ImportDraft.objects.filter(
         job=job, page__isnull=False, page_at__gte=job.created_at - timedelta(minutes=PAGE_KEPT_MINUTES)
     ).first()
-    return (None, 0) if draft is None else (page_from_json(draft.page), draft.page_calls)
+    if draft is None or draft.page is None:
+        return None, 0
+    return page_from_json(draft.page), draft.page_calls
 
 
 def page_as_json(page: Page[SongSummary]) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def count_import_calls(job: MetadataFetchTask, count: int) -> int:
     """Return the calls that so many songs of an import spend: listing them, or looking up a list's."""
     if not job.is_list_import:
         return math.ceil(count / LIST_PAGE)
-    uuids, isrcs = job.request["list"]["uuids"], job.request["list"]["isrcs"]
+    uuids, isrcs = int(job.request["list"]["uuids"]), int(job.request["list"]["isrcs"])
     share = count / max(1, uuids + isrcs)
     return estimate_calls(math.ceil(uuids * share)) + math.ceil(isrcs * share)
 

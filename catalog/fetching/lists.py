@@ -195,8 +195,10 @@ def _call(service: SoundchartsService, batch: list[str]) -> _Answers:
     with service.count_calls() as meter:
         if is_uuid(batch[0]):
             answer = service.get_songs([UUID(value) for value in batch])
-            found = {str(uuid): said for uuid, said in (*answer.songs.items(), *answer.errors.items())}
-            return _Answers(found, meter.spent, answer.interrupted_by)
+            answers = _Answers({}, meter.spent, answer.interrupted_by)
+            for said in (answer.songs, answer.errors):
+                answers.found |= {str(uuid): each for uuid, each in said.items()}
+            return answers
         try:
             return _Answers({batch[0]: service.get_song_by_isrc(batch[0])}, meter.spent)
         except SoundchartsError as error:
@@ -281,7 +283,8 @@ def _save_songs(songs: dict[UUID, Song], *, now: datetime) -> tuple[dict[UUID, i
         return {}, {}
     # In key order, so that two jobs with the same tracks never wait for each other in a ring.
     known = list(Track.objects.select_for_update().filter(uuid__in=songs).order_by("pk"))
-    changed, unchanged = [], []
+    changed: list[Track] = []
+    unchanged: list[Track] = []
     for track in known:
         _, needs_write = apply_song(track, songs[track.uuid], fetched_at=now)
         (changed if needs_write else unchanged).append(track)
@@ -316,8 +319,6 @@ def _rows_of(
     )
     fresh = set(added.values())
     for item in items:
-        if item.is_unanswered:
-            continue
         row = ImportRow(job=job, number=item.number, line=item.line, item=item.given)
         if isinstance(item.answer, SoundchartsError):
             row.outcome = Outcome.NOT_FOUND if item.answer.code == "not_found" else Outcome.FAILED
@@ -325,6 +326,8 @@ def _rows_of(
             yield row
             continue
         track_id = keys[item.answer.uuid] if item.answer is not None else item.track_id
+        if track_id is None:
+            continue  # It has no outcome yet.
         row.track_id = track_id
         if track_id in lines:
             row.outcome = Outcome.DUPLICATE
