@@ -95,7 +95,7 @@ def identifier_in(text: str) -> str:
         return compact.replace("-", "")
     found = _UUID.findall(text)
     is_whole = len(found) == 1 and (len(found[0]) == len(text) or "/" in text or ":" in text)
-    return str(UUID(found[0])) if is_whole and not any(character.isspace() for character in text) else ""
+    return str(UUID(found[0])) if is_whole and len(text.split()) == 1 else ""
 
 
 def decode_file(content: bytes) -> str:

@@ -299,7 +299,7 @@ def test_what_would_come_of_a_list_is_counted_with_its_price(staff_client, simul
         "Invalid": "1",
     }
     # 2 calls for 20 uuids, 1 for the ISRC, 1 for the three that are here and stale.
-    assertContains(page, "about 4 API calls")
+    assertContains(page, "About 4 API calls")
     assertContains(page, "this takes 4 seconds")
     assertContains(page, "Import (4 API calls)")
     assertContains(page, "<td>39</td><td>junk</td><td>Invalid: Neither a UUID nor an ISRC.</td>")
@@ -312,7 +312,7 @@ def test_the_price_says_what_is_left_of_the_quota(staff_client, simulator, broke
     preview = step_two(staff_client)
     staff_client.post(preview, {"do": "ask"})
     left = simulator.state.quota_remaining
-    assertContains(staff_client.get(preview), f"about 2 API calls, {left - 2:,} left after")
+    assertContains(staff_client.get(preview), f"About 2 API calls, {left - 2:,} left after")
 
 
 @pytest.mark.django_db
