@@ -226,6 +226,9 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
+# Pasted lists may be longer than Django's 2.5 MB, so that the form itself can say what is too long.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 12_000_000
+
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STORAGES = {

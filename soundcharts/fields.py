@@ -70,11 +70,11 @@ class FieldReader:
         """Return what was malformed so far, a sentence each."""
         return tuple(self._warnings)
 
-    def uuid(self) -> UUID:
+    def uuid(self, *, what: str = "a song") -> UUID:
         """Return the uuid. Raises InvalidResponse without a valid one: nothing can be done with it."""
         value = self._fields.get("uuid")
         if not isinstance(value, str) or not _UUID.fullmatch(value):
-            raise InvalidResponse(f"Soundcharts sent a song without a valid uuid ({shown(value)}).")
+            raise InvalidResponse(f"Soundcharts sent {what} without a valid uuid ({shown(value)}).")
         return UUID(value)
 
     def text(self, name: str, *, inside: tuple[str, ...] = ()) -> str | None:

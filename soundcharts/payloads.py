@@ -60,6 +60,16 @@ class SongSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtistSummary:
+    """What the search says about an artist."""
+
+    uuid: UUID
+    name: str | None = None
+    image_url: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a collection.
 
@@ -137,6 +147,17 @@ def parse_song_summary(item: object) -> SongSummary:
         credit_name=reader.text("creditName"),
         image_url=reader.url("imageUrl"),
         release_date=reader.day("releaseDate"),
+        warnings=reader.warnings(),
+    )
+
+
+def parse_artist_summary(item: object) -> ArtistSummary:
+    """Return the artist of one item of a search. Raises InvalidResponse unless it has a valid uuid."""
+    reader = FieldReader(as_fields(item, what="an artist"))
+    return ArtistSummary(
+        uuid=reader.uuid(what="an artist"),
+        name=reader.text("name"),
+        image_url=reader.url("imageUrl"),
         warnings=reader.warnings(),
     )
 

@@ -20,11 +20,13 @@ from soundcharts.errors import AuthenticationFailed, InvalidRequest
 from soundcharts.limiter import RateLimiter
 from soundcharts.metering import CallMeter
 from soundcharts.payloads import (
+    ArtistSummary,
     AudiencePoint,
     Page,
     Song,
     SongSummary,
     Usage,
+    parse_artist_summary,
     parse_audience,
     parse_page,
     parse_ranked_song,
@@ -141,6 +143,12 @@ class SoundchartsService:
         path = f"/api/v2/song/search/{_segment(term)}"
         payload = self._client.get(path, params=_paging(offset, limit, max_limit=20))
         return parse_page(payload, parse_song_summary)
+
+    def search_artists(self, term: str, *, offset: int = 0, limit: int = 20) -> Page[ArtistSummary]:
+        """Return artists whose name fits the term, at most 20 a page."""
+        path = f"/api/v2/artist/search/{_segment(term)}"
+        payload = self._client.get(path, params=_paging(offset, limit, max_limit=20))
+        return parse_page(payload, parse_artist_summary)
 
     def get_artist_songs(
         self,

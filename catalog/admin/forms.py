@@ -7,13 +7,10 @@ from django.http import HttpRequest
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminTextInputWidget,
 )
 
 from catalog.admin.track_list import filter_of
-from catalog.fetching import LIST_PAGE
-from catalog.jobs.requests import LARGEST_SELECTION, LAST_OFFSET
+from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, Track
 from catalog.quota import current_account, estimate_calls, price_of, time_for
 from catalog.selection import TrackFilter, Unselectable, measure
@@ -140,42 +137,3 @@ class FetchAllForm(BaseDialogForm):
             except Unselectable as error:
                 raise forms.ValidationError(str(error)) from None
         return super().clean() or {}
-
-
-class ImportForm(BaseDialogForm):
-    """Where to import from, and how much."""
-
-    form_before_template = "catalog/import_price.html"
-
-    artist_uuid = forms.UUIDField(
-        label="Artist UUID",
-        required=False,
-        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "empty: the top songs"}),
-        help_text="The artist's UUID at Soundcharts. Without one, the most streamed songs are "
-        "imported, which not every plan includes.",
-    )
-    limit = forms.IntegerField(
-        label="Limit",
-        initial=100,
-        min_value=1,
-        max_value=LAST_OFFSET,
-        widget=UnfoldAdminIntegerFieldWidget(),
-        help_text=f"How many songs. One call lists {LIST_PAGE}.",
-    )
-    offset = forms.IntegerField(
-        label="Offset",
-        initial=0,
-        min_value=0,
-        max_value=LAST_OFFSET - 1,
-        widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Where in the list to begin: 0 is the first song.",
-    )
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("limit", 0) + cleaned.get("offset", 0) > LAST_OFFSET:
-            # On a field: the dialog shows no errors of the form as a whole.
-            self.add_error(
-                "limit", f"Soundcharts lists the first {LAST_OFFSET:,} songs: lower limit or offset."
-            )
-        return cleaned

@@ -1,6 +1,5 @@
 """What a fetch task's page shows: how far it is, how fast, what it costs, what failed, what happened."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from django.urls import reverse
 
 from catalog import jobs
 from catalog.explanations import Explanation, explain
-from catalog.fetching import LIST_PAGE
+from catalog.fetching import count_import_calls
 from catalog.jobs.events import MOST_EVENTS
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import ApiAccount, MetadataFetchTask
@@ -65,8 +64,8 @@ def running_time(job: MetadataFetchTask, *, now: datetime) -> str:
 
 
 def count_calls(job: MetadataFetchTask, tracks: int) -> int:
-    """Return the calls that so many tracks of a job spend; an import only lists them."""
-    return math.ceil(tracks / LIST_PAGE) if job.is_import else estimate_calls(tracks)
+    """Return the calls that so many tracks of a job spend; an import only finds them."""
+    return count_import_calls(job, tracks) if job.is_import else estimate_calls(tracks)
 
 
 def find_job(job_id: int) -> MetadataFetchTask | None:
@@ -142,7 +141,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
                 tracks = f"{count:,} failed track{'' if count == 1 else 's'}"
                 kind = f" with “{explain(code).title}”" if code else ""
                 question = f"Try the {tracks}{kind} again?"
-                price = _price(estimate_calls(count), quota_left)
+                price = _price(_calls_for_failures(job, count), quota_left)
                 sentences = [
                     f"A new task is made for them. It will spend {price}.",
                     "Tracks that were fetched since this task ended are skipped and cost nothing.",
@@ -174,14 +173,19 @@ def failure_groups(job: MetadataFetchTask, *, quota_left: int | None) -> list[Fa
     if not job.failed_tracks:
         return []
     counts = job.failure_counts.values_list("code", "count")
-    gone = dict(job.failures.filter(track=None).order_by().values_list("code").annotate(count=Count("pk")))
+    # Of a list, what failed is tried again as it was given: it has no track yet.
+    gone = (
+        {}
+        if job.is_list_import
+        else dict(job.failures.filter(track=None).order_by().values_list("code").annotate(count=Count("pk")))
+    )
     return [
         FailureGroup(
             code,
             explain(code),
             count,
             retryable := max(0, count - gone.get(code, 0)),
-            _price(estimate_calls(retryable), quota_left),
+            _price(_calls_for_failures(job, retryable), quota_left),
         )
         for code, count in counts
     ]
@@ -200,7 +204,11 @@ def is_import_again(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> b
 def _retry_calls(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> int:
     if is_import_again(job, groups):
         return count_calls(job, job.request["limit"])
-    return estimate_calls(sum(group.retryable for group in groups))
+    return _calls_for_failures(job, sum(group.retryable for group in groups))
+
+
+def _calls_for_failures(job: MetadataFetchTask, count: int) -> int:
+    return count_import_calls(job, count) if job.is_list_import else estimate_calls(count)
 
 
 def _remaining(job: MetadataFetchTask) -> int:

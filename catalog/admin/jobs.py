@@ -25,6 +25,7 @@ from unfold.decorators import display
 
 from catalog import jobs
 from catalog.admin.failures import failures_as_csv
+from catalog.admin.import_rows import ImportReportMixin
 from catalog.admin.job_list import (
     FailuresFilter,
     PeriodFilter,
@@ -44,7 +45,7 @@ Status = MetadataFetchTask.Status
 
 
 @admin.register(MetadataFetchTask)
-class MetadataFetchTaskAdmin(ReadOnlyAdmin):
+class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
     list_display = (
         *("name", "type_in_words", "state", "progress"),
         *("outcomes", "calls", "duration", "asked"),

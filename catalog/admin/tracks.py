@@ -14,7 +14,8 @@ from django.utils.html import format_html
 from unfold.decorators import action, display
 
 from catalog import jobs
-from catalog.admin.forms import FetchAllForm, ImportForm, is_key, plural
+from catalog.admin.forms import FetchAllForm, is_key, plural
+from catalog.admin.imports import ImportMixin
 from catalog.admin.track_list import FILTERS, TrackList, filter_of
 from catalog.admin.track_page import TrackPage
 from catalog.jobs.requests import LARGEST_SELECTION
@@ -54,7 +55,7 @@ def tell(request: HttpRequest, requested: jobs.Requested) -> None:
 
 
 @admin.register(Track)
-class TrackAdmin(TrackPage):
+class TrackAdmin(ImportMixin, TrackPage):
     list_display = ("title", "isrc", "label_name", "genre", "release_date", "freshness")
     list_filter = FILTERS
     list_filter_submit = True
@@ -67,9 +68,6 @@ class TrackAdmin(TrackPage):
     actions_list = ("import_from_api", "fetch_all_metadata")
 
     # --- permissions
-
-    def has_import_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("catalog.import_track")
 
     # --- the list
 
@@ -111,27 +109,13 @@ class TrackAdmin(TrackPage):
 
     # --- buttons
 
-    @action(
-        description="Import from API",
-        icon="download",
-        permissions=("import",),
-        dialog={
-            "title": "Import from API",
-            "description": "",
-            "form_class": ImportForm,
-            "form_submit_text": "Import",
-        },
-    )
-    def import_from_api(self, request: HttpRequest, form: ImportForm) -> HttpResponse:
-        requested = jobs.request_import(
-            limit=form.cleaned_data["limit"],
-            offset=form.cleaned_data["offset"],
-            artist_uuid=form.cleaned_data["artist_uuid"],
-            requested_by=request.user,
-        )
+    @action(description="Import from API", icon="download", permissions=("import",), url_path="import")
+    def import_from_api(self, request: HttpRequest) -> HttpResponse:
+        return self.import_source_view(request)
+
+    def log_import(self, request: HttpRequest, requested: jobs.Requested) -> None:
         self._log_job(request, requested, "Import from API")
         tell(request, requested)
-        return go_to(request, job_address(requested.job))
 
     @action(
         description="Fetch All Metadata",

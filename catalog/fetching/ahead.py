@@ -123,7 +123,8 @@ class BatchesAhead:
         wanted -= len(self._under_way)
         batches = self._next_batches(wanted if room is None else min(wanted, room))
         for batch in batches:
-            self._under_way.append((batch, _threads().submit(_fetch, self._service, batch, self._margin)))
+            answers = fetch_threads().submit(_fetch, self._service, batch, self._margin)
+            self._under_way.append((batch, answers))
         return wanted - len(batches)
 
     @property
@@ -238,7 +239,8 @@ def _fetch(service: SoundchartsService, batch: list[Result], margin: int) -> Ans
     return Answers(results, meter.spent, answer.interrupted_by)
 
 
-def _threads() -> ThreadPoolExecutor:
+def fetch_threads() -> ThreadPoolExecutor:
+    """Return this process's threads for calls."""
     # A pool does not survive the fork that makes a worker process.
     return _threads_of(os.getpid(), settings.FETCH_AHEAD)
 

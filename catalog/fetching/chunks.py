@@ -13,7 +13,8 @@ from django.conf import settings
 
 from catalog import jobs, quota
 from catalog.fetching.ahead import Answers, BatchesAhead
-from catalog.fetching.imports import import_page, why_import_failed
+from catalog.fetching.imports import import_page, why_listing_failed
+from catalog.fetching.lists import ItemsRun, import_items
 from catalog.fetching.saving import again_on_a_new_connection, save_results
 from catalog.fetching.shift import Shift
 from catalog.mapping import TrackReport
@@ -82,7 +83,9 @@ def run_chunk(
     try:
         while chunk.finished_at is None:
             try:
-                if job.is_import:
+                if job.is_list_import:
+                    _run_items(run)
+                elif job.is_import:
                     _run_pages(run)
                 else:
                     _run_tracks(run, ahead)
@@ -91,6 +94,9 @@ def run_chunk(
                 again_on_a_new_connection(partial(quota.note_error, service, error))
                 if not is_interactive and _is_put_off(error, job, chunk):
                     return run.reports
+                if job.is_list_import:
+                    import_items(run.items_run, given_up=error)
+                    continue
                 if job.is_import:
                     _fail_import(error, job)
                     break
@@ -123,6 +129,10 @@ class _Run:
         options = {"batch_size": self.service.effective_batch_size} | options
         return BatchesAhead(self.job, self.chunk, self.service, **options)
 
+    @property
+    def items_run(self) -> ItemsRun:
+        return ItemsRun(self.job, self.chunk, self.service, self.keep_leases, _delay_after)
+
     def keep_leases(self) -> None:
         jobs.renew_lease(self.chunk)
         if self.shift is not None:
@@ -132,6 +142,13 @@ class _Run:
 def _run_pages(run: _Run) -> None:
     while run.chunk.finished_at is None and not run.should_stop():
         import_page(run.job, run.chunk, run.service)
+
+
+def _run_items(run: _Run) -> None:
+    if run.chunk.lease_count > jobs.MAX_LEASES:
+        import_items(run.items_run, given_up=WorkerKilled())
+    while run.chunk.finished_at is None and not run.should_stop():
+        import_items(run.items_run)
 
 
 def _run_tracks(run: _Run, ahead: BatchesAhead | None) -> None:
@@ -215,7 +232,7 @@ def _delay_after(error: SoundchartsError | None) -> jobs.Delay:
 
 def _is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChunk) -> bool:
     """Pause the job or postpone the chunk if that is what an error asks for; return whether it was."""
-    if error.stops_all and not (job.is_import and error.code == "forbidden"):
+    if error.stops_all and not (job.is_import and not job.is_list_import and error.code == "forbidden"):
         _pause(job, chunk, code=error.code, reason=str(error))
         return True
     if isinstance(error, RateLimited):
@@ -250,7 +267,7 @@ def _pause(job: MetadataFetchTask, chunk: FetchChunk, *, code: str, reason: str)
 def _fail_import(error: SoundchartsError, job: MetadataFetchTask) -> None:
     # Before its chunk is given back: while the job runs, another worker would make the same call again.
     try:
-        jobs.fail_job(job, code=error.code, reason=why_import_failed(job, error))
+        jobs.fail_job(job, code=error.code, reason=why_listing_failed(job.request["artist_uuid"], error))
     except jobs.IllegalTransition:
         logger.info("job %s: had ended already", job.pk)
 

@@ -1,14 +1,20 @@
 """Imports: the pages of an upstream list become tracks."""
 
 import logging
+import math
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from catalog import jobs
-from catalog.fetching.saving import move_on, with_database_back
+from catalog.fetching.saving import insert_tracks, move_on, with_database_back
 from catalog.mapping import new_track
-from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.models import FetchChunk, ImportDraft, ImportRow, MetadataFetchTask, Track
+from catalog.quota import estimate_calls
 from soundcharts.errors import SoundchartsError
 from soundcharts.payloads import Page, SongSummary
 from soundcharts.service import SoundchartsService
@@ -17,61 +23,144 @@ logger = logging.getLogger(__name__)
 
 # Songs that a call of an upstream list returns at most (API notes).
 LIST_PAGE = 100
+# A first page that somebody has looked at is used for their import if it is not older than this.
+PAGE_KEPT_MINUTES = 30
 
 
 def import_page(job: MetadataFetchTask, chunk: FetchChunk, service: SoundchartsService) -> None:
     """List and save the next page of an import; raise what prevented it."""
-    offset = job.request["offset"] + chunk.position
-    limit = min(LIST_PAGE, chunk.size - chunk.position)
-    with service.count_calls() as meter:
-        try:
-            if job.request["artist_uuid"]:
-                page = service.get_artist_songs(
-                    UUID(job.request["artist_uuid"]),
-                    offset=offset,
-                    limit=limit,
-                    sort_by="spotifyStream",
-                    sort_order="desc",
-                )
-            else:
-                page = service.get_top_songs(offset=offset, limit=limit)
-        except SoundchartsError:
-            jobs.record_calls(job.pk, meter.spent)
-            raise
-    with_database_back(lambda: commit_page(job, chunk, page, calls=meter.spent), chunk, calls=meter.spent)
+    page, calls = drafted_page(job) if chunk.position == 0 else (None, 0)
+    if page is None:
+        offset = job.request["offset"] + chunk.position
+        limit = min(LIST_PAGE, chunk.size - chunk.position)
+        artist = UUID(job.request["artist_uuid"]) if job.request["artist_uuid"] else None
+        with service.count_calls() as meter:
+            try:
+                page = list_songs(service, artist, offset=offset, limit=limit)
+            except SoundchartsError:
+                jobs.record_calls(job.pk, meter.spent)
+                raise
+        calls = meter.spent
+    listed = page
+    with_database_back(lambda: commit_page(job, chunk, listed, calls=calls), chunk, calls=calls)
 
 
-def why_import_failed(job: MetadataFetchTask, error: SoundchartsError) -> str:
-    """Return what an error means for an import, in words that say what to do."""
-    if error.code == "forbidden" and not job.request["artist_uuid"]:
+def list_songs(
+    service: SoundchartsService, artist_uuid: UUID | None, *, offset: int, limit: int
+) -> Page[SongSummary]:
+    """Return a page of an artist's songs or of the top songs, the most streamed first."""
+    if artist_uuid is None:
+        return service.get_top_songs(offset=offset, limit=limit)
+    return service.get_artist_songs(
+        artist_uuid, offset=offset, limit=limit, sort_by="spotifyStream", sort_order="desc"
+    )
+
+
+def drafted_page(job: MetadataFetchTask) -> tuple[Page[SongSummary] | None, int]:
+    """Return the first page of a job as somebody saw it before asking for the job, and what it cost.
+
+    None where nobody did, or so long before that the list may have moved.
+    """
+    draft = ImportDraft.objects.filter(
+        job=job, page__isnull=False, page_at__gte=job.created_at - timedelta(minutes=PAGE_KEPT_MINUTES)
+    ).first()
+    if draft is None or draft.page is None:
+        return None, 0
+    return page_from_json(draft.page), draft.page_calls
+
+
+def page_as_json(page: Page[SongSummary]) -> dict[str, Any]:
+    """Return a page in a form that a draft can keep."""
+    kept = asdict(page)
+    for song in kept["items"]:
+        song["uuid"] = str(song["uuid"])
+        song["release_date"] = song["release_date"].isoformat() if song["release_date"] else None
+    return kept
+
+
+def page_from_json(kept: dict[str, Any]) -> Page[SongSummary]:
+    """Return the page that a draft has kept."""
+    songs = tuple(
+        SongSummary(
+            **song
+            | {
+                "uuid": UUID(song["uuid"]),
+                "release_date": date.fromisoformat(song["release_date"]) if song["release_date"] else None,
+                "warnings": tuple(song["warnings"]),
+            }
+        )
+        for song in kept["items"]
+    )
+    return Page(**kept | {"items": songs, "warnings": tuple(kept["warnings"])})
+
+
+def count_import_calls(job: MetadataFetchTask, count: int) -> int:
+    """Return the calls that so many songs of an import spend: listing them, or looking up a list's."""
+    if not job.is_list_import:
+        return math.ceil(count / LIST_PAGE)
+    uuids, isrcs = int(job.request["list"]["uuids"]), int(job.request["list"]["isrcs"])
+    share = count / max(1, uuids + isrcs)
+    return estimate_calls(math.ceil(uuids * share)) + math.ceil(isrcs * share)
+
+
+def why_listing_failed(artist_uuid: object, error: SoundchartsError) -> str:
+    """Return what an error means for a list of songs, in words that say what to do."""
+    if error.code == "forbidden" and not artist_uuid:
         return "The Soundcharts plan does not include top songs. Give an artist's UUID to import their songs."
-    if error.code == "not_found" and job.request["artist_uuid"]:
-        return f"Soundcharts knows no artist {job.request['artist_uuid']}. Check the UUID."
+    if error.code == "not_found" and artist_uuid:
+        return f"Soundcharts knows no artist {artist_uuid}. Check the UUID."
     return str(error)
 
 
 def commit_page(job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSummary], *, calls: int) -> None:
-    """Save a page: new tracks, their place in the import's metadata job, position and counters."""
+    """Save a page: new tracks, their place in the import's metadata job, position, counters and report."""
     listed = len(page.items) + len(page.warnings)
     size = chunk.size if page.has_next and listed else chunk.position + listed
+    first = job.request["offset"] + chunk.position
     with transaction.atomic():
         is_done = jobs.advance_chunk(chunk, count=listed, size=size)
         uuids = {song.uuid for song in page.items}
-        here_before = set(Track.objects.filter(uuid__in=uuids).values_list("uuid", flat=True))
-        added = {song.uuid: new_track(song) for song in page.items if song.uuid not in here_before}
-        # In the list's order, most wanted first. Two imports that add the same songs in another order can
-        # wait for each other in a ring: the database ends one's transaction, which is then done again.
-        Track.objects.bulk_create(added.values(), ignore_conflicts=True)
-        jobs.add_imported_tracks(job, list(Track.objects.filter(uuid__in=uuids).values_list("pk", flat=True)))
-        failures = [
-            jobs.Failure(
-                f"position {job.request['offset'] + chunk.position} #{number}", "invalid_response", warning
+        here = keys_of_tracks(uuids)
+        new = {song.uuid: new_track(song) for song in page.items if song.uuid not in here}
+        added = insert_tracks(list(new.values()))
+        if len(added) < len(new):
+            # Somebody else added them since we looked.
+            here |= keys_of_tracks(new.keys() - added.keys())
+        jobs.add_imported_tracks(job, [(added | here)[song.uuid] for song in page.items])
+        rows, failures = [], []
+        unseen = dict(added)
+        for number, song in enumerate(page.items, start=first + 1):
+            is_new = unseen.pop(song.uuid, None) is not None
+            rows.append(
+                ImportRow(
+                    job=job,
+                    number=number,
+                    item=str(song.uuid),
+                    outcome=ImportRow.Outcome.ADDED if is_new else ImportRow.Outcome.HERE,
+                    track_id=added.get(song.uuid) or here[song.uuid],
+                )
             )
-            for number, warning in enumerate(page.warnings, start=1)
-        ]
+        for number, warning in enumerate(page.warnings, start=1):
+            item = f"position {first} #{number}"
+            failures.append(jobs.Failure(item, "invalid_response", warning))
+            rows.append(
+                ImportRow(
+                    job=job,
+                    number=first + len(page.items) + number,
+                    item=item,
+                    outcome=ImportRow.Outcome.FAILED,
+                    message=warning,
+                )
+            )
+        ImportRow.objects.bulk_create(rows)
         counts = jobs.Counts(updated=len(added), unchanged=len(page.items) - len(added), failed=len(failures))
         jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, is_done=is_done, size=size)
     move_on(chunk, count=listed, size=size)
     logger.info(
         "job %s: %s songs listed: %s added, %s already here", job.pk, listed, counts.updated, counts.unchanged
     )
+
+
+def keys_of_tracks(uuids: Collection[UUID]) -> dict[UUID, int]:
+    """Return the keys of those of the songs that are here, by uuid."""
+    return dict(Track.objects.filter(uuid__in=uuids).values_list("uuid", "pk"))

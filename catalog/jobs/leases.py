@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -272,15 +273,18 @@ def renew_lease(chunk: FetchChunk) -> None:
         raise LeaseLost(f"{chunk} is no longer leased to {chunk.lease_owner}")
 
 
-def split_chunk(chunk: FetchChunk, track_ids: list[int], *, delay: Delay) -> None:
-    """Put tracks of a chunk off into a chunk of their own.
+def split_chunk(
+    chunk: FetchChunk, track_ids: list[int], *, delay: Delay, items: list[Any] | None = None
+) -> None:
+    """Put tracks of a chunk off into a chunk of their own; or `items`, in an import of a list.
 
     Part of the transaction that moves the chunk beyond them, after `advance_chunk`.
     """
     FetchChunk.objects.create(
         job_id=chunk.job_id,
         track_ids=track_ids,
-        size=len(track_ids),
+        items=items,
+        size=len(track_ids if items is None else items),
         error_count=1 if delay.is_attempt else 0,
         not_before=Now() + timedelta(seconds=delay.seconds),
     )

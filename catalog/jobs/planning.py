@@ -33,6 +33,15 @@ def add_chunks(job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
     )
 
 
+def add_item_chunks(job: MetadataFetchTask, items: Sequence[Any]) -> None:
+    """Divide the rows of a pasted list into chunks of its import."""
+    size = settings.CHUNK_SIZE
+    FetchChunk.objects.bulk_create(
+        FetchChunk(job=job, items=list(part), size=len(part))
+        for part in (items[start : start + size] for start in range(0, len(items), size))
+    )
+
+
 def plan_job(job_id: int, *, budget: float) -> None:
     """Plan a job by one step, and by more for about `budget` seconds; another call goes on from there.
 
@@ -161,16 +170,18 @@ def _next_failures(job: MetadataFetchTask, room: int) -> tuple[list[int], dict[s
 def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
     """Give the stale ones of freshly listed tracks to the import's metadata job, making it if need be.
 
+    In the order in which they are given: that of the list, most wanted first.
+
     Runs in the transaction that saves the page of the list, so a track that was imported is always
     also queued. A metadata job that somebody has ended takes no more tracks.
     """
-    stale_ids = list(
+    stale = set(
         Track.objects.stale_since(import_job.fresh_after)
         .awaited()
         .filter(pk__in=track_ids)
-        .order_by("pk")
         .values_list("pk", flat=True)
     )
+    stale_ids = [track_id for track_id in dict.fromkeys(track_ids) if track_id in stale]
     if not stale_ids:
         return
     # Before its metadata job, as whoever ends the import: the other way round they would wait for each other.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,10 +16,12 @@ from django.db.models.functions import Now
 from catalog.explanations import explain
 from catalog.jobs import events, states
 from catalog.jobs.events import Kind, User
-from catalog.jobs.planning import add_chunks
+from catalog.jobs.planning import add_chunks, add_item_chunks
 from catalog.jobs.states import IllegalTransition
-from catalog.models import FetchChunk, MetadataFetchTask, Track, read_refresh_days
+from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track, read_refresh_days
+from catalog.models.import_rows import SHOWN_LENGTH
 from catalog.selection import TrackFilter
+from catalog.song_lists import Entry, identifier_in
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class Requested:
     def sentence(self) -> str:
         """What happened and what to do next, for the person who asked."""
         job = self.job
+        if self.is_joined and not job.is_active:
+            return f"Task #{job.pk} was made of this already, and is {job.get_status_display().lower()}."
         if self.is_joined and job.status == job.Status.PAUSED:
             return f"Task #{job.pk} for exactly this is paused: resume it. No second task was made."
         if self.is_joined:
@@ -89,7 +93,8 @@ def request_metadata(
         request={"what": "tracks"},
         dedupe_key=f"track:{ids[0]}" if is_single else f"tracks:{digest}:{'stale' if only_stale else 'all'}",
         only_stale=only_stale,
-        track_ids=ids,
+        total=len(ids),
+        add_plan=lambda job: add_chunks(job, ids),
         requested_by=requested_by,
         parent=parent,
         fresh_after=fresh_after,
@@ -153,10 +158,13 @@ def request_import(
     limit: int,
     offset: int = 0,
     artist_uuid: UUID | None = None,
+    artist_name: str = "",
     requested_by: User = None,
     parent: MetadataFetchTask | None = None,
 ) -> Requested:
     """Ask for the import of an artist's songs, or of the top songs; their metadata is queued as they come.
+
+    `artist_name` is for the title. The first page of a draft that leads to this job is not bought again.
 
     Raises ValueError for a limit or offset outside what Soundcharts lists.
     """
@@ -164,7 +172,7 @@ def request_import(
         raise ValueError(
             f"The limit must be at least 1, the offset at least 0, and both together at most {LAST_OFFSET:,}."
         )
-    source = f"artist {artist_uuid}" if artist_uuid else "top songs"
+    source = (artist_name[:80] or f"artist {artist_uuid}") if artist_uuid else "top songs"
     return _request(
         task_type=Type.IMPORT,
         title=f"Import of {source}, {limit:,} from position {offset:,}",
@@ -176,6 +184,59 @@ def request_import(
         },
         dedupe_key=f"import:{artist_uuid or 'top'}:{offset}:{limit}",
         only_stale=True,
+        total=limit,
+        add_plan=lambda job: FetchChunk.objects.create(job=job, size=limit),
+        requested_by=requested_by,
+        parent=parent,
+    )
+
+
+def request_list_import(
+    entries: Sequence[Entry],
+    *,
+    requested_by: User = None,
+    title: str = "",
+    parent: MetadataFetchTask | None = None,
+) -> Requested:
+    """Ask for the import of a list of UUIDs and ISRCs that somebody brought.
+
+    What is invalid or stands twice has its outcome at once; the others are looked up by workers. Raises
+    ValueError for a list without a single identifier.
+    """
+    rows = list(enumerate(entries, start=1))
+    wanted = [
+        [number, entry.line, entry.value, entry.given[:SHOWN_LENGTH]]
+        for number, entry in rows
+        if entry.is_wanted
+    ]
+    if not wanted:
+        raise ValueError("There is not a single UUID or ISRC in the list.")
+    uuids = sum(entry.is_uuid for entry in entries if entry.is_wanted)
+    values = sorted(str(value) for _, _, value, _ in wanted)
+
+    def add_plan(job: MetadataFetchTask) -> None:
+        add_item_chunks(job, wanted)
+        ImportRow.objects.bulk_create(
+            ImportRow(
+                job=job,
+                number=number,
+                line=entry.line,
+                item=entry.given[:SHOWN_LENGTH],
+                outcome=ImportRow.Outcome.DUPLICATE if entry.value else ImportRow.Outcome.INVALID,
+                message=f"The same as in line {entry.same_as}." if entry.value else entry.problem,
+            )
+            for number, entry in rows
+            if not entry.is_wanted
+        )
+
+    return _request(
+        task_type=Type.IMPORT,
+        title=title or f"Import of a list, {len(wanted):,} {'song' if len(wanted) == 1 else 'songs'}",
+        request={"what": "import", "list": {"uuids": uuids, "isrcs": len(wanted) - uuids}},
+        dedupe_key=f"import:list:{hashlib.sha256(repr(values).encode()).hexdigest()[:32]}",
+        only_stale=True,
+        total=len(wanted),
+        add_plan=add_plan,
         requested_by=requested_by,
         parent=parent,
     )
@@ -216,7 +277,16 @@ def request_retry(job: MetadataFetchTask, *, code: str = "", requested_by: User 
             title=title,
             fresh_after=job.completed_at,
         )
-    if job.is_import and job.status == job.Status.FAILED and not code:
+    if job.is_list_import and job.failed_tracks:
+        failures = job.failures.filter(code=code) if code else job.failures.all()
+        items = failures.order_by("pk").values_list("item", flat=True)
+        return request_list_import(
+            [Entry(line, item, identifier_in(item)) for line, item in enumerate(items, start=1)],
+            requested_by=requested_by,
+            parent=job,
+            title=f"Failures of import #{job.pk}",
+        )
+    if job.is_import and not job.is_list_import and job.status == job.Status.FAILED and not code:
         asked = job.request
         return request_import(
             limit=asked["limit"],
@@ -236,12 +306,16 @@ def _request(
     dedupe_key: str,
     only_stale: bool,
     requested_by: User,
-    track_ids: list[int] | None = None,
+    total: int | None = None,
+    add_plan: Callable[[MetadataFetchTask], object] | None = None,
     parent: MetadataFetchTask | None = None,
     fresh_after: datetime | None = None,
     is_rung: bool = True,
 ) -> Requested:
-    """Create the job with what can be planned at once, or join the active one with the same key."""
+    """Create the job, or join the active one with the same key.
+
+    With `total`, all of it is planned at once, by `add_plan` in the same transaction.
+    """
     user_id = requested_by.pk if requested_by is not None else None
     for tries_left in reversed(range(REQUEST_TRIES)):
         job = MetadataFetchTask(
@@ -256,15 +330,11 @@ def _request(
         )
         try:
             with transaction.atomic():
-                if track_ids is not None:
-                    job.total_tracks, job.planned_at = len(track_ids), Now()
-                elif request["what"] == "import":
-                    job.total_tracks, job.planned_at = request["limit"], Now()
+                if total is not None:
+                    job.total_tracks, job.planned_at = total, Now()
                 job.save(force_insert=True)
-                if track_ids is not None:
-                    add_chunks(job, track_ids)
-                elif request["what"] == "import":
-                    FetchChunk.objects.create(job=job, size=request["limit"])
+                if add_plan is not None:
+                    add_plan(job)
                 events.note(job.pk, Kind.REQUESTED, by=requested_by, text=_asker(requested_by))
                 if parent is not None:
                     events.note(parent.pk, Kind.RETRIED, by=requested_by, text=f"As task #{job.pk}.")

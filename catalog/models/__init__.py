@@ -2,6 +2,7 @@
 
 from catalog.models.accounts import ApiAccount, ApiUsage
 from catalog.models.fetch_tasks import FetchChunk, FetchFailure, MetadataFetchTask
+from catalog.models.import_rows import ImportDraft, ImportRow
 from catalog.models.job_events import FailureCount, JobEvent
 from catalog.models.processes import Heartbeat
 from catalog.models.refresh import RefreshPolicy, read_refresh_days, refresh_days
@@ -26,6 +27,8 @@ __all__ = [
     "FetchChunk",
     "FetchFailure",
     "Heartbeat",
+    "ImportDraft",
+    "ImportRow",
     "JobEvent",
     "MetadataFetchTask",
     "RefreshPolicy",

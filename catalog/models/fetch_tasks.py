@@ -130,6 +130,11 @@ class MetadataFetchTask(models.Model):
         return self.task_type == self.Type.IMPORT
 
     @property
+    def is_list_import(self) -> bool:
+        """Whether it imports a list that somebody brought, rather than one of Soundcharts' own."""
+        return self.is_import and "list" in self.request
+
+    @property
     def progress_percent(self) -> int:
         """Whole per cent done, never 100 before everything is."""
         if not self.total_tracks:
@@ -146,11 +151,15 @@ class MetadataFetchTask(models.Model):
     @property
     def outcome_sentence(self) -> str:
         """Counts in words, with nothing hidden: "9,970 updated, 22 unchanged, 8 failed"."""
-        words = ("added", "already here") if self.is_import else ("updated", "unchanged")
+        words = (
+            ("added", "already here", "listed twice")
+            if self.is_import
+            else ("updated", "unchanged", "skipped")
+        )
         counts = (
             (self.updated_tracks, words[0]),
             (self.unchanged_tracks, words[1]),
-            (self.skipped_tracks, "skipped"),
+            (self.skipped_tracks, words[2]),
             (self.failed_tracks, "failed"),
         )
         return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing yet"
@@ -159,12 +168,15 @@ class MetadataFetchTask(models.Model):
 class FetchChunk(models.Model):
     """The unit of work that a worker claims: tracks of one job, done in order up to `position`.
 
-    For an import the items are songs of an upstream list: `track_ids` is empty and `size` is how
-    many are still to be listed, as far as is known.
+    An import has no `track_ids`. For a list of Soundcharts' own, `size` is how many songs are still to be
+    listed, as far as is known; for a pasted one, `items` holds the rows that are to be looked up.
     """
 
     job = models.ForeignKey(MetadataFetchTask, on_delete=models.CASCADE, related_name="chunks")
     track_ids: Any = models.JSONField(default=list)
+    items: Any = models.JSONField(
+        null=True, blank=True, help_text="Rows of a pasted list: number, line, identifier, as given."
+    )
     size = models.PositiveIntegerField()
     position = models.PositiveIntegerField(default=0, help_text="How many have their outcome.")
     lease_owner = models.CharField(max_length=40, blank=True)

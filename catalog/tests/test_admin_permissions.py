@@ -12,7 +12,7 @@ from django.urls import reverse
 from pytest_django.asserts import assertRedirects
 
 from catalog import jobs
-from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, RefreshPolicy, Track
+from catalog.models import FetchChunk, FetchFailure, ImportDraft, MetadataFetchTask, RefreshPolicy, Track
 
 CONFIRMED = {"_form_submitted": "on"}
 
@@ -47,7 +47,9 @@ def press(request, make_track, make_failed_job, broker, simulator) -> Press:
     tracks = [make_track(number) for number in range(2)]
     match request.param:
         case "import":
-            return _in_the_list("import_from_api", "import_track", limit="10", offset="0")
+            draft = ImportDraft.objects.create(source="top", limit=10, offset=0)
+            address = reverse("admin:catalog_track_import_preview", args=(draft.pk,))
+            return Press(address, "import_track", {"do": "confirm"})
         case "fetch all":
             return _in_the_list("fetch_all_metadata", "fetch_track")
         case "fetch now":

@@ -356,6 +356,13 @@ class Catalogue:
         """Return the songs whose title or credit contains a term, among the first 50,000 songs."""
         return self._search(" ".join(term.casefold().split()))
 
+    def search_artists(self, term: str) -> list[int]:
+        """Return the artists whose name contains a term, among those of the first 50,000 songs."""
+        wanted = " ".join(term.casefold().split())
+        last = self.artist_of(min(self.songs, _SEARCHED_SONGS) - 1)
+        names = ((artist, self.artist_name(artist).casefold()) for artist in range(last + 1))
+        return [artist for artist, name in names if wanted and wanted in name]
+
     def _search_uncached(self, term: str) -> tuple[int, ...]:
         return tuple(self._matches(term)) if term else ()
 

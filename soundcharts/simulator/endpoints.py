@@ -93,6 +93,8 @@ class Endpoints:
                 return Call(
                     "audience", (uuid.lower(),), lambda: self._audience(uuid.lower(), platform, request)
                 )
+            case "GET", ["artist", "search", term]:
+                return Call("artist_search", (), lambda: self._artist_search(term, request))
             case "GET", ["artist", uuid, "songs"]:
                 return Call(
                     "artist_songs", (uuid.lower(),), lambda: self._artist_songs(uuid.lower(), request)
@@ -101,7 +103,14 @@ class Endpoints:
                 return Call("top_songs", (), lambda: self._top_songs(request))
             case "GET", ["team", "usage"]:
                 return Call("usage", (), self._usage)
-            case _, ["song", *_] | ["artist", _, "songs"] | ["top", "songs"] | ["team", "usage"]:
+            case (
+                _,
+                ["song", *_]
+                | ["artist", "search", _]
+                | ["artist", _, "songs"]
+                | ["top", "songs"]
+                | ["team", "usage"],
+            ):
                 status = 404 if request.method == "GET" and parts[2] == "song" else 405
                 return Call("unknown", (), lambda: _refuse(status))
         return Call("unknown", (), lambda: _refuse(404, "There is no such endpoint."))
@@ -173,6 +182,12 @@ class Endpoints:
         offset, limit = _window(request, most=20)
         found = self._catalogue.search(term)
         items = [self._summary(index) for index in found[offset : offset + limit]]
+        return ok({"items": items, "page": _page(request, offset, limit, len(found)), "errors": []})
+
+    def _artist_search(self, term: str, request: Request) -> Answer:
+        offset, limit = _window(request, most=20)
+        found = self._catalogue.search_artists(term)
+        items = [self._catalogue.artist(artist) for artist in found[offset : offset + limit]]
         return ok({"items": items, "page": _page(request, offset, limit, len(found)), "errors": []})
 
     def _artist_songs(self, uuid: str, request: Request) -> Answer:

@@ -25,6 +25,7 @@ KINDS = (
     "song_by_isrc",
     "song_by_platform",
     "search",
+    "artist_search",
     "artist_songs",
     "top_songs",
     "audience",

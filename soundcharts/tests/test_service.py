@@ -122,9 +122,34 @@ def test_search_term_is_one_segment_whatever_is_in_it(
 
 
 @pytest.mark.parametrize("term", ["", "  ", ".", "..", "a\0b", "a\nb", "\ud800"])
-def test_term_that_no_address_can_hold_costs_no_call(service: SoundchartsService, term: str) -> None:
+@pytest.mark.parametrize("search", ["search_songs", "search_artists"])
+def test_term_that_no_address_can_hold_costs_no_call(
+    service: SoundchartsService, search: str, term: str
+) -> None:
     with responses.RequestsMock(), pytest.raises(InvalidRequest):
-        service.search_songs(term)
+        getattr(service, search)(term)
+
+
+def test_artist_search_tells_who_can_be_chosen_and_names_what_it_cannot_read(
+    api: responses.RequestsMock, service: SoundchartsService
+) -> None:
+    artist = {"uuid": str(SONG), "slug": "acdc", "name": "AC/DC", "appUrl": "https://x.example/a"}
+    api.get(
+        f"{BASE}/api/v2/artist/search/AC%2FDC",
+        json={"items": [artist | {"imageUrl": "javascript:alert(1)"}, {"name": "nobody"}], "page": {}},
+        match=[query(offset=0, limit=20)],
+    )
+
+    page = service.search_artists("AC/DC")
+
+    (found,) = page.items
+    assert (found.uuid, found.name, found.image_url) == (SONG, "AC/DC", None)
+    assert "an artist without a valid uuid" in page.warnings[0]
+
+
+def test_artist_search_takes_at_most_twenty_a_page(service: SoundchartsService) -> None:
+    with pytest.raises(ValueError, match="1 to 20"):
+        service.search_artists("x", limit=21)
 
 
 def test_artist_songs_are_ordered_as_asked(api: responses.RequestsMock, service: SoundchartsService) -> None:

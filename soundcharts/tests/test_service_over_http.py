@@ -97,6 +97,17 @@ def test_song_is_found_by_its_isrc(simulator: Simulator, service: SoundchartsSer
     assert service.get_song_by_isrc(song.isrc) == song
 
 
+def test_search_finds_an_artist_by_a_part_of_the_name(
+    simulator: Simulator, service: SoundchartsService
+) -> None:
+    name = simulator.catalogue.artist_name(6)
+
+    found = service.search_artists(name[1:]).items
+
+    assert simulator.artist_uuid(6) in {artist.uuid for artist in found}
+    assert all(artist.image_url for artist in found)
+
+
 def test_search_finds_a_song_by_its_name(simulator: Simulator, service: SoundchartsService) -> None:
     song = service.get_song_metadata_enhanced(simulator.song_uuid(7))
     assert song.name is not None

@@ -235,6 +235,20 @@ class TestLists:
     def test_search_allows_twenty_at_a_time(self, caller: Caller) -> None:
         assert caller.get("/api/v2/song/search/the?limit=21").status_code == 400
 
+    def test_search_finds_artists_by_a_part_of_the_name(self, simulator: Simulator, caller: Caller) -> None:
+        part = simulator.catalogue.artist_name(0).split()[-1]
+        body = caller.get(f"/api/v2/artist/search/{part.upper()}").json()
+        assert str(simulator.artist_uuid(0)) in {item["uuid"] for item in body["items"]}
+        assert set(body["items"][0]) == {"uuid", "slug", "name", "appUrl", "imageUrl"}
+
+    def test_an_artist_search_pages_like_every_list(self, simulator: Simulator, caller: Caller) -> None:
+        everybody = caller.get("/api/v2/artist/search/e?limit=20").json()
+        assert everybody["page"]["total"] == len(simulator.catalogue.search_artists("e"))
+        second = caller.get("/api/v2/artist/search/e?limit=1&offset=1").json()["items"]
+        assert second == everybody["items"][1:2]
+        assert caller.get("/api/v2/artist/search/e?limit=21").status_code == 400
+        assert caller.request("POST", "/api/v2/artist/search/e").status_code == 405
+
     def test_following_next_lists_every_song_of_an_artist(self, simulator: Simulator, caller: Caller) -> None:
         path: str | None = f"/api/v2.21/artist/{simulator.artist_uuid(7)}/songs?limit=50"
         found, pages = [], 0

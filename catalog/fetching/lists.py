@@ -1,0 +1,338 @@
+"""Imports of lists that people bring: UUIDs and ISRCs are looked up, and what is found becomes tracks.
+
+A track is made only once its song has come, with all that Soundcharts says of it. So an unknown uuid leaves
+nothing but its row in the report, and no second call is spent on what an ISRC has brought.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from catalog import jobs, quota
+from catalog.fetching.ahead import QUEUED, SAVED_TOGETHER, fetch_threads
+from catalog.fetching.saving import (
+    NotSaved,
+    again_on_a_new_connection,
+    insert_tracks,
+    move_on,
+    update_tracks,
+    with_database_back,
+)
+from catalog.mapping import apply_song
+from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track
+from catalog.quota import QuotaReserved
+from catalog.song_lists import is_uuid
+from soundcharts.errors import SoundchartsError
+from soundcharts.payloads import Song
+from soundcharts.service import SoundchartsService
+
+logger = logging.getLogger(__name__)
+
+Outcome = ImportRow.Outcome
+DelayAfter = Callable[[SoundchartsError | None], jobs.Delay]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of a list, and what is known of it: the track that is here, or what Soundcharts said."""
+
+    number: int
+    line: int
+    value: str
+    given: str
+    track_id: int | None = None
+    answer: Song | SoundchartsError | None = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        return self.track_id is None and self.answer is None
+
+    @property
+    def as_json(self) -> list[Any]:
+        return [self.number, self.line, self.value, self.given]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsRun:
+    """What `import_items` needs to know of the worker's run of a chunk."""
+
+    job: MetadataFetchTask
+    chunk: FetchChunk
+    service: SoundchartsService
+    keep_lease: Callable[[], None]
+    delay_after: DelayAfter
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What calls have brought, by identifier; `error` is what left some without an answer."""
+
+    found: dict[str, Song | SoundchartsError]
+    calls: int = 0
+    error: SoundchartsError | None = None
+
+
+def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None) -> None:
+    """Look up and save the next rows of a list; raise what left the row after them without an answer.
+
+    As many calls are made at once as fit under the rate limit in a second, at most FETCH_AHEAD; the next
+    ones begin when these are saved. With `given_up`, the next call's rows fail with that error, unasked.
+    """
+    items, batches = again_on_a_new_connection(lambda: _next_items(run, is_one_call=given_up is not None))
+    if given_up is not None:
+        answers = _Answers({value: given_up for batch in batches for value in batch})
+    else:
+        answers = _ask(run, batches)
+    items = [replace(item, answer=answers.found.get(item.value)) for item in items]
+    answered = list(items)
+    while answered and answered[-1].is_unanswered:
+        answered.pop()
+    if answered:
+        _save(run, answered, calls=answers.calls, delay=run.delay_after(answers.error))
+    else:
+        jobs.record_calls(run.job.pk, answers.calls)
+    again_on_a_new_connection(lambda: quota.note_quota(run.service))
+    if answers.error is not None and (answers.error.stops_all or len(answered) < len(items)):
+        raise answers.error
+
+
+def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[list[str]]]:
+    """Return the next rows, and what to ask for those that are not here: a call for each list."""
+    chunk, service = run.chunk, run.service
+    window = [Item(*row) for row in chunk.items[chunk.position : chunk.position + SAVED_TOGETHER]]
+    depth = 1 if is_one_call or _is_suspicious(chunk) else _calls_at_once()
+    workers = jobs.count_living_leases()
+    # The first answer tells what is left.
+    is_quota_known = service.quota_remaining is not None
+    if not is_quota_known or not quota.leaves_reserve(service, calls=2 * QUEUED * depth * max(1, workers)):
+        depth = 1
+    batch_size = 1 if _is_suspicious(chunk) else service.effective_batch_size
+    # One call, alone, finds out whether the account has batch calls.
+    is_one_batch = not service.knows_batches
+    here = _tracks_here(window)
+    items: list[Item] = []
+    batches: list[list[str]] = []
+    uuids: list[str] = []
+    for item in window:
+        item = replace(item, track_id=here.get(item.value))
+        if item.is_unanswered:
+            if is_uuid(item.value) and uuids and len(uuids) < batch_size:
+                uuids.append(item.value)
+            elif len(batches) == depth or (is_one_batch and uuids and is_uuid(item.value)):
+                break
+            else:
+                batch = [item.value]
+                batches.append(batch)
+                uuids = batch if is_uuid(item.value) else uuids
+        items.append(item)
+    # What each other worker may have spent since the last answer told, as in BatchesAhead.
+    margin = len(batches) + 2 * (max(1, workers) - 1)
+    if batches and not is_one_call and not quota.leaves_reserve(service, calls=margin):
+        raise QuotaReserved
+    return items, batches
+
+
+def _calls_at_once() -> int:
+    # No more than may start within a second: others would only wait for their turn.
+    return max(1, min(settings.FETCH_AHEAD, math.ceil(settings.SOUNDCHARTS_CALLS_PER_MINUTE / 60)))
+
+
+def _is_suspicious(chunk: FetchChunk) -> bool:
+    # Somewhere in it workers die: one row at a time, so that only the one that kills is given up.
+    return chunk.lease_count >= jobs.SUSPICIOUS_LEASES
+
+
+def _tracks_here(items: list[Item]) -> dict[str, int]:
+    """Return the tracks of those of the rows that are here already, by identifier."""
+    uuids = [UUID(item.value) for item in items if is_uuid(item.value)]
+    isrcs = [item.value for item in items if not is_uuid(item.value)]
+    here: dict[str, int] = {}
+    # The oldest of several with the same ISRC.
+    for key, uuid, isrc in (
+        Track.objects.filter(Q(uuid__in=uuids) | Q(isrc__in=isrcs))
+        .order_by("-pk")
+        .values_list("pk", "uuid", "isrc")
+    ):
+        here |= {str(uuid): key, isrc: key}
+    return here
+
+
+def _ask(run: ItemsRun, batches: list[list[str]]) -> _Answers:
+    calls: list[Future[_Answers]] = [fetch_threads().submit(_call, run.service, batch) for batch in batches]
+    answers = _Answers({})
+    try:
+        for call in calls:
+            answer = _wait_for(call, run.keep_lease)
+            answers.found |= answer.found
+            answers.calls += answer.calls
+            answers.error = answers.error or answer.error
+    except BaseException:
+        started = [call for call in calls if not call.cancel()]
+        jobs.record_calls(run.job.pk, sum(call.result().calls for call in started))
+        raise
+    return answers
+
+
+def _wait_for(call: "Future[_Answers]", keep_lease: Callable[[], None]) -> _Answers:
+    while True:
+        try:
+            return call.result(timeout=settings.CHUNK_LEASE_SECONDS / 3)
+        except TimeoutError:
+            again_on_a_new_connection(keep_lease)
+
+
+def _call(service: SoundchartsService, batch: list[str]) -> _Answers:
+    with service.count_calls() as meter:
+        if is_uuid(batch[0]):
+            answer = service.get_songs([UUID(value) for value in batch])
+            answers = _Answers({}, meter.spent, answer.interrupted_by)
+            for said in (answer.songs, answer.errors):
+                answers.found |= {str(uuid): each for uuid, each in said.items()}
+            return answers
+        try:
+            return _Answers({batch[0]: service.get_song_by_isrc(batch[0])}, meter.spent)
+        except SoundchartsError as error:
+            if error.is_temporary or error.stops_all:
+                return _Answers({}, meter.spent, error)
+            return _Answers({batch[0]: error}, meter.spent)
+
+
+def _save(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.Delay) -> None:
+    """Commit rows; where the database refuses the values of one, that one fails alone."""
+    try:
+        with_database_back(lambda: commit_items(run, items, calls=calls, delay=delay), run.chunk, calls=calls)
+    except (DatabaseError, ValueError) as error:
+        if isinstance(error, OperationalError | InterfaceError):
+            raise
+        logger.exception("job %s: rows of a list were refused by the database", run.job.pk)
+        if len(items) == 1:
+            refused = [replace(items[0], answer=NotSaved())]
+            with_database_back(
+                lambda: commit_items(run, refused, calls=calls, delay=delay), run.chunk, calls=calls
+            )
+            return
+        for index, item in enumerate(items):
+            _save(run, [item], calls=calls if index == 0 else 0, delay=delay)
+
+
+def commit_items(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.Delay) -> None:
+    """Save rows of a list: tracks, the position, counters, failures and report, or nothing of it.
+
+    Rows without an answer, and those whose track was deleted since it was seen, are put off into a chunk of
+    their own, by `delay`.
+    """
+    job, chunk = run.job, run.chunk
+    with transaction.atomic():
+        is_done = jobs.advance_chunk(chunk, count=len(items))
+        items = _without_deleted(items)
+        songs = {item.answer.uuid: item.answer for item in items if isinstance(item.answer, Song)}
+        added, here = _save_songs(songs, now=_database_now(chunk))
+        rows = list(_rows_of(job, items, added, here))
+        jobs.add_imported_tracks(job, [row.track_id for row in rows if row.track_id is not None])
+        ImportRow.objects.bulk_create(rows)
+        put_off = [item for item in items if item.is_unanswered]
+        if put_off:
+            jobs.split_chunk(chunk, [], items=[item.as_json for item in put_off], delay=delay)
+        failures = [
+            jobs.Failure(item.value, item.answer.code, str(item.answer))
+            for item in items
+            if isinstance(item.answer, SoundchartsError)
+        ]
+        outcomes = [row.outcome for row in rows]
+        counts = jobs.Counts(
+            updated=outcomes.count(Outcome.ADDED),
+            unchanged=outcomes.count(Outcome.HERE),
+            skipped=outcomes.count(Outcome.DUPLICATE),
+            failed=outcomes.count(Outcome.NOT_FOUND) + outcomes.count(Outcome.FAILED),
+        )
+        jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, is_done=is_done)
+    move_on(chunk, count=len(items))
+    logger.info(
+        "job %s: chunk %s at %s of %s: %s added, %s already here, %s listed twice, %s failed, %s calls",
+        *(job.pk, chunk.pk, chunk.position, chunk.size),
+        *(counts.updated, counts.unchanged, counts.skipped, counts.failed, calls),
+    )
+
+
+def _without_deleted(items: list[Item]) -> list[Item]:
+    mentioned = {item.track_id for item in items if item.track_id is not None}
+    here = set(Track.objects.filter(pk__in=mentioned).values_list("pk", flat=True)) if mentioned else set()
+    return [item if item.track_id in here else replace(item, track_id=None) for item in items]
+
+
+def _database_now(chunk: FetchChunk) -> datetime:
+    now: datetime = (
+        FetchChunk.objects.filter(pk=chunk.pk).annotate(now=Now()).values_list("now", flat=True).get()
+    )
+    return now
+
+
+def _save_songs(songs: dict[UUID, Song], *, now: datetime) -> tuple[dict[UUID, int], dict[UUID, int]]:
+    """Put songs onto the tracks that are here and make the others; return the keys of new and old tracks."""
+    if not songs:
+        return {}, {}
+    # In key order, so that two jobs with the same tracks never wait for each other in a ring.
+    known = list(Track.objects.select_for_update().filter(uuid__in=songs).order_by("pk"))
+    changed: list[Track] = []
+    unchanged: list[Track] = []
+    for track in known:
+        _, needs_write = apply_song(track, songs[track.uuid], fetched_at=now)
+        (changed if needs_write else unchanged).append(track)
+    if changed:
+        update_tracks(changed)
+    if unchanged:
+        keys = [track.pk for track in unchanged]
+        Track.objects.filter(pk__in=keys).update(metadata_fetched_at=now)
+    here = {track.uuid: track.pk for track in known}
+    new = [Track(uuid=uuid) for uuid in songs if uuid not in here]
+    for track in new:
+        apply_song(track, songs[track.uuid], fetched_at=now)
+    added = insert_tracks(new)
+    if len(added) < len(new):
+        # Somebody else added them since we looked.
+        lost = [track.uuid for track in new if track.uuid not in added]
+        here |= dict(Track.objects.filter(uuid__in=lost).values_list("uuid", "pk"))
+    return added, here
+
+
+def _rows_of(
+    job: MetadataFetchTask, items: list[Item], added: dict[UUID, int], here: dict[UUID, int]
+) -> Iterator[ImportRow]:
+    """Yield the report's rows of all items that have their outcome."""
+    keys = added | here
+    mentioned = {item.track_id for item in items if item.track_id is not None}
+    # Several ISRCs can lead to the same song.
+    lines = dict(
+        ImportRow.objects.filter(job=job, track_id__in=mentioned | set(keys.values()))
+        .order_by("-number")
+        .values_list("track_id", "line")
+    )
+    fresh = set(added.values())
+    for item in items:
+        row = ImportRow(job=job, number=item.number, line=item.line, item=item.given)
+        if isinstance(item.answer, SoundchartsError):
+            row.outcome = Outcome.NOT_FOUND if item.answer.code == "not_found" else Outcome.FAILED
+            row.message = str(item.answer)
+            yield row
+            continue
+        track_id = keys[item.answer.uuid] if item.answer is not None else item.track_id
+        if track_id is None:
+            continue  # It has no outcome yet.
+        row.track_id = track_id
+        if track_id in lines:
+            row.outcome = Outcome.DUPLICATE
+            row.message = f"The same song as in line {lines[track_id]}."
+        else:
+            row.outcome = Outcome.ADDED if track_id in fresh else Outcome.HERE
+            lines[track_id] = item.line
+        yield row
