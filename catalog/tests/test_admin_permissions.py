@@ -98,9 +98,8 @@ def test_a_press_by_a_viewer_is_forbidden(viewer_client, press, nothing_happens)
 
 @pytest.mark.django_db
 def test_the_dialog_is_forbidden_to_a_viewer_too(viewer_client, press):
-    # The others have no dialog: they refuse a GET from anybody.
-    has_dialog = press.permission in ("fetch_track", "import_track")
-    expected = 403 if has_dialog else 405
+    # That one has no dialog: it refuses a GET from anybody.
+    expected = 405 if press.permission == "change_track" else 403
     assert viewer_client.get(press.address).status_code == expected
 
 
