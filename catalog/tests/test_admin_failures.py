@@ -150,7 +150,7 @@ def test_the_file_is_named_after_the_job_and_read_as_utf8_by_excel(staff_client,
 
 @pytest.mark.parametrize(
     "value",
-    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", '=HYPERLINK("http://x")', "＝1"],
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", '=HYPERLINK("x")', "＝1"],
 )
 def test_no_cell_begins_a_formula(staff_client, job, value):
     Track.objects.update(name=value, credit_name=value, isrc=value)
