@@ -151,7 +151,11 @@
       return;
     }
     const status = detail.xhr && detail.xhr.status ? ` (${detail.xhr.status})` : "";
-    const text = `This site gave no answer${status}. What you typed is still in the form. Open the track in another tab to see whether it was done.`;
+    const what =
+      detail.xhr && detail.xhr.status === 403
+        ? "Nothing was done: you are signed out, or may not do this."
+        : `This site gave no answer${status}. Open the track in another tab to see whether it was done.`;
+    const text = `${what} What you typed is still in the form.`;
     const trouble = document.getElementById("track-trouble");
     trouble.textContent = text;
     trouble.hidden = false;
