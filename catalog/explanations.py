@@ -52,8 +52,8 @@ EXPLANATIONS: dict[str, Explanation] = {
     "quota_exhausted": Explanation(
         "No calls left",
         "The Soundcharts plan has no calls left. What was not fetched is untouched.",
-        "Nothing needs to be done: work goes on by itself when the quota is renewed or raised, which is looked "
-        "for every 15 minutes.",
+        "Nothing needs to be done: work goes on by itself when the quota is renewed or raised, which is "
+        "looked for every 15 minutes.",
     ),
     "quota_reserved": Explanation(
         "Only the reserve is left",
