@@ -5,6 +5,7 @@ So the sweep counts, and pages show what it counted and when; a catalogue that i
 for every look.
 """
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,8 +16,11 @@ from catalog.models import CatalogueSnapshot, FetchFailure, Track
 
 # Tracks and failures that are quick to count.
 FEW = 50_000
-# A snapshot that is newer than this need not be taken again.
+# A snapshot that is newer than this need not be taken again ...
 NOT_AGAIN_FOR = timedelta(seconds=30)
+# ... nor one that is newer than so many times what it took. Where a job has rewritten the rows and PostgreSQL
+# has not tidied up behind it, a million tracks take seconds: workers have better things to do.
+SHARE_OF_TIME = 100
 # Failures of the last days that are counted.
 FAILURE_DAYS = 7
 # The one row.
@@ -28,24 +32,25 @@ def count_catalogue() -> CatalogueSnapshot:
 
     Each count is of a range of an index, and only that is read.
     """
-    now = timezone.now()
-    return CatalogueSnapshot(
-        pk=_KEY,
-        taken_at=now,
-        never_fetched=Track.objects.never_fetched().count(),
-        aged=Track.objects.aged(now=now).count(),
-        fresh=Track.objects.fresh(now=now).count(),
-        failing=Track.objects.failing().count(),
-        failures=_count_failures(now),
-    )
+    now, began = timezone.now(), time.monotonic()
+    counts = {
+        "never_fetched": Track.objects.never_fetched().count(),
+        "aged": Track.objects.aged(now=now).count(),
+        "fresh": Track.objects.fresh(now=now).count(),
+        "failing": Track.objects.failing().count(),
+        "failures": _count_failures(now),
+    }
+    return CatalogueSnapshot(pk=_KEY, taken_at=now, seconds=time.monotonic() - began, **counts)
 
 
 def take_snapshot() -> None:
-    """Count the catalogue and keep the counts, unless somebody has just done it."""
+    """Count the catalogue and keep the counts, unless it was done not long ago."""
     last = CatalogueSnapshot.objects.first()
-    # One from the future was taken by a wrong clock.
-    if last and not is_small(last) and timedelta(0) <= timezone.now() - last.taken_at < NOT_AGAIN_FOR:
-        return
+    if last is not None and not is_small(last):
+        good_for = max(NOT_AGAIN_FOR, timedelta(seconds=SHARE_OF_TIME * last.seconds))
+        # One from the future was taken by a wrong clock.
+        if timedelta(0) <= timezone.now() - last.taken_at < good_for:
+            return
     # Two workers may do it at once: the second replaces what the first has kept.
     fields = [field.name for field in CatalogueSnapshot._meta.concrete_fields if not field.primary_key]
     CatalogueSnapshot.objects.bulk_create(

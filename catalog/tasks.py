@@ -36,8 +36,9 @@ def _note_worker(sender: Any = None, **kwargs: Any) -> None:
 
 @beat_init.connect
 def _watch_beat(**kwargs: Any) -> None:
-    """In beat's own process: whatever it sends shows that it is alive."""
+    """In beat's own process: that it starts, and whatever it sends, shows that it is alive."""
     after_task_publish.connect(_note_beat)
+    _note_beat()
 
 
 def _note_beat(**kwargs: Any) -> None:
@@ -72,5 +73,5 @@ def sweep_jobs() -> None:
     """Revive what has lost its worker, and count what pages show."""
     heartbeats.note_seen(heartbeats.Kind.SWEEP)
     jobs.sweep()
-    snapshots.take_snapshot()
     heartbeats.forget_old()
+    snapshots.take_snapshot()

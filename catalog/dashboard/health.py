@@ -18,6 +18,8 @@ Kind = Heartbeat.Kind
 
 # A worker notes every 10 seconds that it is alive, and half a minute after a note that failed.
 WORKER_SILENCE = timedelta(seconds=90)
+# Beat sends a message for each sweep.
+BEAT_PATIENCE = timedelta(minutes=1)
 # What a sweep waits for at most while workers are busy with slices of other work.
 SWEEP_PATIENCE = timedelta(minutes=5)
 # Errors that jobs or the quota tell of by themselves, or that pass without anybody doing anything.
@@ -106,14 +108,16 @@ def _worker_trouble(found: Health, now: datetime) -> Trouble | None:
 
 def _beat_trouble(found: Health, now: datetime) -> Trouble | None:
     interval = timedelta(seconds=settings.SWEEP_SECONDS)
-    if _is_silent(found.beat_seen_at, now, 2 * interval + timedelta(minutes=1)):
+    if found.beat_seen_at is None or now - found.beat_seen_at > 2 * interval + BEAT_PATIENCE:
         return Trouble(
             f"Beat, the scheduler, has not been seen {_for(found.beat_seen_at, now)}: nothing stale is "
             "fetched by itself, and what has lost its worker waits.",
             "Start exactly one, or see docs/operations.md:",
             "celery -A config beat",
         )
-    if found.workers and _is_silent(found.swept_at, now, 2 * interval + SWEEP_PATIENCE):
+    # Where there never was one, the first is still to come.
+    is_swept = found.swept_at is None or now - found.swept_at <= 2 * interval + SWEEP_PATIENCE
+    if found.workers and not is_swept:
         return Trouble(
             f"Workers are alive, but none has carried out beat's sweep {_for(found.swept_at, now)}.",
             "They may be stuck or too few: look into their logs, or start more:",
@@ -129,10 +133,6 @@ def _api_trouble(found: Health) -> Trouble | None:
         return None
     words = explain(found.error)
     return Trouble(f"The last call to Soundcharts did not work: {words.meaning}", words.what_to_do)
-
-
-def _is_silent(seen_at: datetime | None, now: datetime, patience: timedelta) -> bool:
-    return seen_at is None or now - seen_at > patience
 
 
 def _for(seen_at: datetime | None, now: datetime) -> str:

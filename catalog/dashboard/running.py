@@ -126,11 +126,12 @@ def _describe(job: MetadataFetchTask, older: Mark, current: Mark, now: datetime)
 
 
 def _pace(job: MetadataFetchTask, older: Mark, current: Mark, now: datetime) -> Pace | None:
+    """Return the pace since the older mark, or without one since the start, or None where it is too early."""
     seconds = (current.at - older.at) / 1000
-    if seconds >= SHORTEST_SECONDS:
+    if seconds >= MEASURED_SECONDS or (seconds >= SHORTEST_SECONDS and current.done > older.done):
         return Pace((current.done - older.done) / seconds, f"in the last {length_of_time(seconds)}")
     started_at: Any = job.started_at
     whole = (now - started_at).total_seconds() if started_at else 0.0
-    if whole < SHORTEST_SECONDS:
+    if whole < SHORTEST_SECONDS or not job.processed_tracks:
         return None
     return Pace(job.processed_tracks / whole, "on average since it started")

@@ -18,18 +18,25 @@ class Migration(migrations.Migration):
                 ('day', models.DateField(help_text='In UTC.')),
                 ('calls', models.PositiveBigIntegerField(default=0)),
             ],
+            options={
+                'default_permissions': (),
+            },
         ),
         migrations.CreateModel(
             name='CatalogueSnapshot',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('taken_at', models.DateTimeField()),
+                ('seconds', models.FloatField(help_text='What counting took.')),
                 ('never_fetched', models.PositiveBigIntegerField()),
                 ('aged', models.PositiveBigIntegerField(help_text='Fetched once, but longer ago than the refresh interval.')),
                 ('fresh', models.PositiveBigIntegerField()),
                 ('failing', models.PositiveBigIntegerField(help_text='Of all these, those of which the last fetch failed.')),
                 ('failures', models.JSONField(help_text='The recent failures of jobs: how many of each code.')),
             ],
+            options={
+                'default_permissions': (),
+            },
         ),
         migrations.CreateModel(
             name='Heartbeat',
@@ -39,6 +46,9 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(blank=True, help_text="A worker's node name; empty for the others.", max_length=200)),
                 ('seen_at', models.DateTimeField()),
             ],
+            options={
+                'default_permissions': (),
+            },
         ),
         migrations.AddField(
             model_name='apiaccount',

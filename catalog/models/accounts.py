@@ -35,6 +35,7 @@ class ApiUsage(models.Model):
     calls = models.PositiveBigIntegerField(default=0)
 
     class Meta:
+        default_permissions = ()  # Nobody edits it.
         constraints = (models.UniqueConstraint(fields=("day", "fingerprint"), name="one_usage_a_day"),)
 
     def __str__(self) -> str:

@@ -18,6 +18,7 @@ class Heartbeat(models.Model):
     seen_at = models.DateTimeField()
 
     class Meta:
+        default_permissions = ()  # Nobody edits it.
         constraints = (models.UniqueConstraint(fields=("kind", "name"), name="one_heartbeat_each"),)
 
     def __str__(self) -> str:

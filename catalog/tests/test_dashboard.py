@@ -136,7 +136,13 @@ def test_an_empty_catalogue_says_how_to_begin(member, broker, permissions, words
 def test_a_large_catalogue_is_shown_as_it_was_last_counted_with_the_time(viewer_client, catalogue, broker):
     taken_at = timezone.now().astimezone(UTC) - timedelta(minutes=3)
     CatalogueSnapshot.objects.create(
-        taken_at=taken_at, never_fetched=600_000, aged=300_000, fresh=100_000, failing=7, failures={}
+        taken_at=taken_at,
+        seconds=0.1,
+        never_fetched=600_000,
+        aged=300_000,
+        fresh=100_000,
+        failing=7,
+        failures={},
     )
     page = viewer_client.get(PAGE)
     assertContains(page, "1,000,000")
@@ -321,6 +327,21 @@ def test_a_sweep_that_nobody_carries_out_is_a_trouble(viewer_client, all_is_well
 
 
 @pytest.mark.django_db
+def test_before_the_first_sweep_nothing_is_wrong(viewer_client, all_is_well):
+    Heartbeat.objects.filter(kind="sweep").delete()
+    assertContains(viewer_client.get(address("dashboard_health")), "All is well")
+
+
+@pytest.mark.django_db
+def test_a_job_that_stands_still_says_so(viewer_client, make_track, broker):
+    job = jobs.request_metadata([make_track(0).pk]).job
+    MetadataFetchTask.objects.update(status="running", started_at=Now())
+    at = int((timezone.now().timestamp() - 20) * 1000)
+    part = viewer_client.get(address("dashboard_jobs"), {"marks": f"{job.pk}:0:{at}:0:{at}"})
+    assert "Nothing was done in the last 20 seconds." in words_of(part)
+
+
+@pytest.mark.django_db
 def test_a_broker_that_is_away_is_the_trouble_and_not_those_who_cannot_be_seen(viewer_client, no_broker):
     part = viewer_client.get(address("dashboard_health"))
     assert part.status_code == 200
@@ -481,7 +502,7 @@ def test_the_page_takes_as_many_queries_whatever_there_is(viewer_client, all_is_
     assert of_15[PAGE] <= 16
     assert max(of_15[address(part)] for part in PARTS) <= 10
     CatalogueSnapshot.objects.create(
-        taken_at=timezone.now(), never_fetched=10**6, aged=0, fresh=0, failing=0, failures={}
+        taken_at=timezone.now(), seconds=0.1, never_fetched=10**6, aged=0, fresh=0, failing=0, failures={}
     )
     assert count_queries(viewer_client, PAGE) == of_15[PAGE] - 5
 

@@ -102,6 +102,16 @@ def test_a_job_that_has_just_begun_has_no_pace(running):
     assert look()[0].pace is None
 
 
+def test_a_job_that_has_done_nothing_yet_has_no_pace(running):
+    MetadataFetchTask.objects.update(processed_tracks=0, successful_tracks=0, updated_tracks=0)
+    assert look()[0].pace is None
+
+
+def test_a_few_seconds_without_a_track_are_no_standstill(running):
+    one, _ = look(f"{running.pk}:500:{milliseconds(4)}:500:{milliseconds(4)}")
+    assert one.pace.measured == "on average since it started"
+
+
 def test_a_job_that_waits_has_no_pace(running):
     MetadataFetchTask.objects.update(status="paused", error_code="by_hand")
     one, _ = look()

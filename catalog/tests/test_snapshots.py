@@ -68,6 +68,19 @@ def test_two_sweeps_at_once_count_once(make_track, large):
     assert CatalogueSnapshot.objects.get().total == 2
 
 
+def test_what_takes_long_to_count_is_counted_rarely(make_track, large):
+    make_track(0)
+    snapshots.take_snapshot()
+    make_track(1)
+    CatalogueSnapshot.objects.update(seconds=4)
+    age(6)
+    snapshots.take_snapshot()
+    assert CatalogueSnapshot.objects.get().total == 1
+    age(7)
+    snapshots.take_snapshot()
+    assert CatalogueSnapshot.objects.get().total == 2
+
+
 def test_failures_are_counted_from_a_midnight_on():
     moment = datetime(2026, 3, 10, 14, 2, tzinfo=UTC)
     assert snapshots.failures_since(moment) == datetime(2026, 3, 4, tzinfo=UTC)
