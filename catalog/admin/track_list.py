@@ -189,5 +189,6 @@ class TrackList(ChangeList):
         self.page_num, self.result_list = page.number, page.object_list
         self.multi_page = self.paginator.num_pages > 1
         self.show_full_result_count = self.can_show_all = False
-        self.full_result_count = None
+        # The same, so that no count stands in the page's head, which could not say that there are more.
+        self.full_result_count = self.result_count
         self.show_admin_actions = True

@@ -55,10 +55,15 @@ def tell(request: HttpRequest, requested: jobs.Requested) -> None:
 
 @admin.register(Track)
 class TrackAdmin(ModelAdmin):
+    class Media:
+        js = ("catalog/covers.js",)
+
     form = TrackForm
     list_display = ("title", "isrc", "label_name", "genre", "release_date", "freshness")
     list_filter = FILTERS
     list_filter_submit = True
+    # Counts beside every choice would count everything, again and again.
+    show_facets = admin.ShowFacets.NEVER
     # For the search box to be there; the list searches by itself.
     search_fields = ("name", "credit_name", "isrc")
     search_help_text = "Words of name or credit, an ISRC, or a whole UUID"
@@ -121,8 +126,8 @@ class TrackAdmin(ModelAdmin):
         return render_to_string("catalog/track_title.html", {"track": track})
 
     @display(description="Label", ordering=SortKey("label"))
-    def label_name(self, track: Track) -> str:
-        return track.label
+    def label_name(self, track: Track) -> str | SafeString:
+        return track.label and format_html('<span class="ln-short" title="{0}">{0}</span>', track.label)
 
     @display(description="Freshness", ordering="metadata_fetched_at")
     def freshness(self, track: Track) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
 
@@ -125,15 +125,15 @@ def _filtered_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQ
     # Of many, the keys are walked, once through the table for all steps; few are looked up at each step.
     is_walked = selection.selects_many(now=job.created_at)
     tracks = selection.apply(Track.objects.all(), now=job.created_at, by="order" if is_walked else "filter")
-    tracks = tracks.alias(
-        key=F("pk") if is_walked else Unindexed("pk"), fetched_at=Unindexed("metadata_fetched_at")
-    ).filter(key__gt=position.get("after_id", 0), key__lte=asked["last_id"])
+    key = F("pk") if is_walked else Unindexed("pk")
+    tracks = tracks.alias(key=key, fetched_at=Unindexed("metadata_fetched_at"))
+    tracks = tracks.filter(Q(key__gt=position.get("after_id", 0), key__lte=asked["last_id"]))
     if asked["only_stale"]:
         tracks = tracks.awaited(now=job.created_at)
     if position["phase"] == "never_fetched":
-        tracks = tracks.filter(fetched_at=None)
+        tracks = tracks.filter(Q(fetched_at=None))
     else:
-        tracks = tracks.filter(fetched_at__lt=job.fresh_after)
+        tracks = tracks.filter(Q(fetched_at__lt=job.fresh_after))
     return tracks.order_by("pk")
 
 
