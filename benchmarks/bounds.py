@@ -19,6 +19,32 @@ GROWING = (
     ("changelist", "list in the admin, ms", ",.0f"),
 )
 
+# Pages of the list of tracks: figure, query. One track in five is of the label, one name in ten begins with
+# each word.
+PAGES = {
+    "search": "?q=harbour+echo+471",
+    "search_many": "?q=echo",
+    "search_none": "?q=zephyr",
+    "search_uuid": "?q=00000000-0000-4000-8000-000000000000",
+    "label": "?label=northern+star",
+    "label_none": "?label=nothing",
+    "genre": "?genre=Echo",
+    "year": "?year_from=1990&year_to=1991",
+    "audience": "?audience=with",
+    "filter": "?freshness=stale",
+    "never": "?freshness=never",
+    "fresh": "?freshness=fresh",
+    "failing": "?freshness=failing",
+    "search_and_filter": "?q=echo&label=northern+star",
+    "by_name": "?o=1",
+    "by_name_down": "?o=-1",
+    "by_isrc": "?o=2",
+    "by_label": "?o=3",
+    "by_genre": "?o=4",
+    "by_release": "?o=-5",
+    "by_freshness": "?o=6",
+}
+
 
 def sizes(*, is_quick: bool) -> list[int]:
     """Return the numbers of tracks at which the growth is measured."""
@@ -126,10 +152,16 @@ def sections(*, is_quick: bool) -> list[Section]:
                 ),
                 Line("unplanned", "tracks planned too few or too often", ",.0f", at_most(0)),
                 Line("changelist", "list in the admin, ms", ",.0f", at_most(200)),
-                Line("filter", "list of stale tracks, ms", ",.0f", at_most(500)),
-                Line("search", "search by name, ms", ",.0f", at_most(500)),
-                Line("last_page", "last page of the list, ms", ",.0f", at_most(500)),
-                Line("price", "price before everything stale is fetched, ms", ",.0f", at_most(500)),
+                Line("last_page", "its last page, ms", ",.0f", at_most(200)),
+                Line("middle_page", "its middle page, ms", ",.0f", at_most(200)),
+                *(
+                    Line(name, f"list {query.replace('+', ' ')}, ms", ",.0f", at_most(200))
+                    for name, query in PAGES.items()
+                ),
+                Line("price", "price before everything stale is fetched, ms", ",.0f", at_most(300)),
+                Line("confirm", "price of all pages of a list, ms", ",.0f", at_most(300)),
+                Line("select_all", "the click that fetches all pages, ms", ",.0f", at_most(200)),
+                Line("first_chunk", "first planned step of it, ms", ",.0f", at_most(200)),
             ],
         ),
     ]

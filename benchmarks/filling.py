@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from catalog.models import Track
 from soundcharts.simulator import Catalogue
@@ -26,6 +27,7 @@ _WORDS = (
     "Velvet",
     "Winter",
 )
+LARGEST_LABEL = "Northern Star"
 _COLUMNS = (
     *(
         "uuid",
@@ -40,7 +42,7 @@ _COLUMNS = (
         "genre",
     ),
     *("edited_fields", "metadata_fetched_at", "metadata_warnings", "metadata_error", "metadata_absences"),
-    *("metadata_retry_at", "created_at", "updated_at"),
+    *("metadata_retry_at", "audience_fetched_at", "created_at", "updated_at"),
 )
 
 
@@ -51,7 +53,7 @@ def song_uuid(number: int) -> UUID:
 
 def add_unknown_tracks(count: int) -> None:
     """Add the simulator's first songs as tracks of which only the uuid is known."""
-    blank = ("", "", "", "", None, None, "", "", "", "[]", None, "[]", "", 0, None)
+    blank = ("", "", "", "", None, None, "", "", "", "[]", None, "[]", "", 0, None, None)
     now = datetime.now(UTC)
     _insert((_SONGS.song_uuid(number), *blank, now, now) for number in range(count))
 
@@ -59,7 +61,8 @@ def add_unknown_tracks(count: int) -> None:
 def add_known_tracks(first: int, last: int) -> None:
     """Add songs as stale tracks with all their metadata: half never fetched, half fetched long ago.
 
-    One in a hundred is not to be asked for again yet.
+    One in a hundred is not to be asked for again yet, one in five is of one label, one in three has
+    audience figures; every word of a name begins the names, and the credits, of one in ten.
     """
     now = datetime.now(UTC)
     _insert(_known_track(number, now) for number in range(first, last))
@@ -78,7 +81,7 @@ def _known_track(number: int, now: datetime) -> tuple[Any, ...]:
         str((now - timedelta(days=scattered % 20_000)).date()),
         120 + scattered % 240,
         f"QZ{scattered:010}",
-        f"{one} Records {scattered % 5_000}",
+        LARGEST_LABEL if scattered % 5 == 0 else f"{one} Records {scattered % 5_000}",
         _WORDS[scattered % 7],
         "[]",
         now - timedelta(days=31, seconds=scattered * 20) if number % 2 else None,
@@ -86,6 +89,7 @@ def _known_track(number: int, now: datetime) -> tuple[Any, ...]:
         "not_found" if number % 100 == 0 else "",
         int(number % 100 == 0),
         now + timedelta(days=2) if number % 100 == 0 else None,
+        now if scattered % 3 == 0 else None,
         now,
         now,
     )
@@ -98,6 +102,23 @@ def _for_sqlite(value: Any) -> Any:
     return value.hex if isinstance(value, UUID) else value
 
 
+def _forget_words(cursor: CursorWrapper) -> list[str]:
+    """Drop the index of the words, and return the statements that make it anew."""
+    if connection.vendor == "postgresql":
+        cursor.execute("SELECT pg_get_indexdef('track_words'::regclass)")
+        (definition,) = cursor.fetchone()
+        cursor.execute("DROP INDEX track_words")
+        return [definition]
+    cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+    triggers = cursor.fetchall()
+    for name, _ in triggers:
+        cursor.execute(f"DROP TRIGGER {name}")
+    return [
+        "INSERT INTO catalog_track_words (catalog_track_words) VALUES ('rebuild')",
+        *(definition for _, definition in triggers),
+    ]
+
+
 def _insert(rows: Iterator[tuple[Any, ...]]) -> None:
     columns = ", ".join(_COLUMNS)
     table = Track._meta.db_table
@@ -106,6 +127,7 @@ def _insert(rows: Iterator[tuple[Any, ...]]) -> None:
         for index in Track._meta.indexes:
             editor.remove_index(Track, index)
     with connection.cursor() as cursor:
+        again = _forget_words(cursor)
         if connection.vendor == "postgresql":
             cursor.execute("SET statement_timeout = 0")
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
@@ -121,8 +143,10 @@ def _insert(rows: Iterator[tuple[Any, ...]]) -> None:
     with connection.schema_editor() as editor:
         for index in Track._meta.indexes:
             editor.add_index(Track, index)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
+    with connection.cursor() as cursor:
+        for statement in again:
+            cursor.execute(statement)
+        if connection.vendor == "postgresql":
             # What autovacuum does in production within a minute.
             cursor.execute(f"VACUUM ANALYZE {table}")
     # With the settings of this connection: what is measured has its own.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from celery import current_app
@@ -15,11 +16,12 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from benchmarks import BASE_DIR
-from benchmarks.filling import add_known_tracks
+from benchmarks import BASE_DIR, bounds
+from benchmarks.filling import LARGEST_LABEL, add_known_tracks
 from benchmarks.workers import running_workers
 from catalog import doorbell, jobs
 from catalog.models import FetchChunk, MetadataFetchTask, Track, TrackQuerySet
+from catalog.selection import TrackFilter
 
 REPEATS = 5
 # How long a run over all tracks is watched, and how long its first saved tracks are waited for.
@@ -133,12 +135,10 @@ def _forget_jobs() -> None:
 
 def _staff_at_full_size(client: Client) -> dict[str, float]:
     """Return the milliseconds of what staff do to a list of full length."""
-    last_page = -(-Track.objects.count() // 50)
     dialog = reverse("admin:catalog_track_fetch_all_metadata")
-    found = {
-        "search": _median(lambda: _get(client, "?q=Harbour+Echo+4711")),
-        "filter": _median(lambda: _get(client, "?freshness=stale")),
-        "last_page": _median(lambda: _get(client, f"?p={last_page}")),
+    found = {name: _median(partial(_get, client, query)) for name, query in bounds.PAGES.items()} | {
+        "last_page": _median(partial(_get, client, f"?p={-(-Track.objects.count() // 50)}")),
+        "middle_page": _median(partial(_get, client, f"?p={Track.objects.count() // 100}")),
         "price": _median(lambda: client.get(dialog)),
         "button": _seconds(lambda: client.post(dialog, {"_form_submitted": "on"})) * 1000,
         "is_found_by_index": float(_is_found_by_index()),
@@ -146,6 +146,24 @@ def _staff_at_full_size(client: Client) -> dict[str, float]:
     if not MetadataFetchTask.objects.exists():
         raise RuntimeError("The button made no job.")
     _forget_jobs()
+    return found | _select_all(client)
+
+
+def _select_all(client: Client) -> dict[str, float]:
+    """Return the milliseconds of selecting all of the longest label, and all there is, and of planning it."""
+    found = {"confirm": 0.0, "select_all": 0.0, "first_chunk": 0.0}
+    for query in (f"?label={LARGEST_LABEL.replace(' ', '+')}", "?label=nothing", ""):
+        address = reverse("admin:catalog_track_changelist") + query
+        form = {"action": "create_bulk_task", "select_across": "1", "_selected_action": "1"}
+        found["confirm"] = max(found["confirm"], _median(lambda: client.post(address, form)))  # noqa: B023
+        clicked = _seconds(lambda: client.post(address, form | {"fetch": "all"})) * 1000  # noqa: B023
+        found["select_all"] = max(found["select_all"], clicked)
+        # For the label of none, what the page would refuse: the worst that a plan can have to look for.
+        selection = TrackFilter.parse({"label": "nothing"} if "nothing" in query else {})
+        job = MetadataFetchTask.objects.first() or jobs.request_filtered_metadata(selection).job
+        planned = _seconds(lambda: jobs.plan_job(job.pk, budget=0)) * 1000  # noqa: B023
+        found["first_chunk"] = max(found["first_chunk"], planned)
+        _forget_jobs()
     return found
 
 

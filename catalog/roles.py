@@ -1,6 +1,6 @@
 """Who may do what: the groups that a new installation begins with.
 
-They are made once, by migration 0003, and belong to the admins from then on: a group that is renamed,
+They are made once, by migration 0008, and belong to the admins from then on: a group that is renamed,
 changed or deleted stays so. A later migration gives a new permission to those that are still there, with
 `grant`.
 """
@@ -13,11 +13,14 @@ from django.contrib.auth.management import create_permissions
 # Each may also do what those before it may. Deleting tracks and managing people are in none of them.
 ROLES = {
     # Looks at everything in the catalogue.
-    "Viewer": ("view_track", "view_metadatafetchtask", "view_fetchfailure"),
+    "Viewer": (
+        *("view_track", "view_trackchange", "view_metadatafetchtask", "view_fetchfailure"),
+        "view_refreshpolicy",
+    ),
     # Adds tracks, by hand and from Soundcharts, and corrects them.
     "Editor": ("add_track", "change_track", "import_track"),
-    # Spends calls on metadata, and pauses, resumes, cancels and retries what runs.
-    "Operator": ("fetch_track", "control_metadatafetchtask"),
+    # Spends calls on metadata, pauses, resumes, cancels and retries what runs, and sets the schedule.
+    "Operator": ("fetch_track", "control_metadatafetchtask", "change_refreshpolicy"),
 }
 
 

@@ -30,7 +30,7 @@ class HasWords(Func):
         self.term = term.replace("-", "") if _ISRC.fullmatch(term) else term
         super().__init__(key, "name", "credit_name", "isrc", **extra)
 
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> _AsSql:
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> Any:
         words = words_of(self.term)
         if not words:
             return "0", []

@@ -44,7 +44,7 @@ class Unselectable(ValueError):
     """Say what of a filter makes no sense, for the person who made it."""
 
 
-class _Unindexed(Func):
+class Unindexed(Func):
     """A column that SQLite is to compare row by row, and not to look up in an index."""
 
     template = "%(expressions)s"
@@ -133,9 +133,13 @@ class TrackFilter:
         for number, (source, condition) in enumerate(self._conditions(now or timezone.now())):
             is_looked_up = number == 0 and by == "filter"
             name = f"condition_{number}"
-            tracks = tracks.alias(**{name: source if is_looked_up else _Unindexed(source)})
+            tracks = tracks.alias(**{name: source if is_looked_up else Unindexed(source)})
             tracks = tracks.filter(condition(name))
         return tracks
+
+    def selects_many(self, *, now: datetime | None = None) -> bool:
+        """Return whether so many tracks meet this that reading them all is quicker than looking up each."""
+        return self.apply(Track.objects.order_by(), now=now)[:_MANY].count() == _MANY
 
     def _conditions(self, now: datetime) -> list[tuple[Any, Callable[[str], Any]]]:
         """Return each condition and the expression that it is about, those first that leave fewest tracks."""
@@ -214,8 +218,8 @@ def measure(selection: TrackFilter) -> Extent:
         case {**others} if not others:
             stale = tracks.never_fetched().count() + tracks.aged(now=now).count()
             return Extent(tracks.count(), stale, unawaited.stale(now=now).count())
-    are_many = selection.apply(tracks, now=now).order_by()[:_MANY].count() == _MANY
-    counts = selection.apply(tracks, now=now, by="order" if are_many else "filter").aggregate(
+    by: Literal["filter", "order"] = "order" if selection.selects_many(now=now) else "filter"
+    counts = selection.apply(tracks, now=now, by=by).aggregate(
         tracks=Count("pk"),
         stale=Count("pk", filter=is_stale(now)),
         waiting=Count("pk", filter=is_stale(now) & Q(metadata_retry_at__gt=now)),

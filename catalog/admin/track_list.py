@@ -155,6 +155,8 @@ class TrackPaginator(Paginator):  # type: ignore[type-arg]
 class TrackList(ChangeList):
     """A page of the list: one filter, one column that orders it."""
 
+    page_num: int
+
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Track]:
         self.selection = filter_of(request.GET)
         return self.selection.apply(super().get_queryset(request, exclude_parameters))
@@ -183,9 +185,10 @@ class TrackList(ChangeList):
             self.selection, self.get_ordering(request, self.queryset), self.list_per_page
         )
         self.result_count = self.paginator.count
-        self.page_num = max(1, min(self.page_num, self.paginator.num_pages))
-        self.result_list = self.paginator.page(self.page_num).object_list
+        page = self.paginator.page(self.page_num)
+        self.page_num, self.result_list = page.number, page.object_list
         self.multi_page = self.paginator.num_pages > 1
         self.show_full_result_count = self.can_show_all = False
-        self.full_result_count = None
+        # The same, so that no count stands in the page's head, which could not say that there are more.
+        self.full_result_count = self.result_count
         self.show_admin_actions = True

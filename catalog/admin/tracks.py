@@ -11,6 +11,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from catalog import jobs
@@ -18,15 +19,11 @@ from catalog.admin.forms import FetchAllForm, is_key, plural
 from catalog.admin.imports import ImportMixin
 from catalog.admin.track_list import FILTERS, TrackList, filter_of
 from catalog.admin.track_page import TrackPage
-from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import MetadataFetchTask, SortKey, Track
 from catalog.quota import estimate_calls, price_of, time_for
-from catalog.selection import Extent, Unselectable, measure
+from catalog.selection import Extent, TrackFilter, Unselectable, measure
 
 logger = logging.getLogger(__name__)
-
-# What the page between choosing and spending offers.
-CHOICES = frozenset({"all", "stale"})
 
 
 def go_to(request: HttpRequest, address: str) -> HttpResponse:
@@ -56,9 +53,14 @@ def tell(request: HttpRequest, requested: jobs.Requested) -> None:
 
 @admin.register(Track)
 class TrackAdmin(ImportMixin, TrackPage):
+    class Media:
+        js = ("catalog/covers.js",)
+
     list_display = ("title", "isrc", "label_name", "genre", "release_date", "freshness")
     list_filter = FILTERS
     list_filter_submit = True
+    # Counts beside every choice would count everything, again and again.
+    show_facets = admin.ShowFacets.NEVER
     # For the search box to be there; the list searches by itself.
     search_fields = ("name", "credit_name", "isrc")
     search_help_text = "Words of name or credit, an ISRC, or a whole UUID"
@@ -76,8 +78,8 @@ class TrackAdmin(ImportMixin, TrackPage):
         return render_to_string("catalog/track_title.html", {"track": track})
 
     @display(description="Label", ordering=SortKey("label"))
-    def label_name(self, track: Track) -> str:
-        return track.label
+    def label_name(self, track: Track) -> str | SafeString:
+        return track.label and format_html('<span class="ln-short" title="{0}">{0}</span>', track.label)
 
     @display(description="Freshness", ordering="metadata_fetched_at")
     def freshness(self, track: Track) -> str:
@@ -102,9 +104,10 @@ class TrackAdmin(ImportMixin, TrackPage):
             return HttpResponseRedirect(request.path)
         if request.method == "POST":
             # What cannot be a key is none: both databases would stumble over it.
-            request.POST = request.POST.copy()
-            ticks = request.POST.getlist(ACTION_CHECKBOX_NAME)
-            request.POST.setlist(ACTION_CHECKBOX_NAME, [tick if is_key(tick) else "0" for tick in ticks])
+            sent: Any = request.POST.copy()
+            ticks = [tick if is_key(tick) else "0" for tick in sent.getlist(ACTION_CHECKBOX_NAME)]
+            sent.setlist(ACTION_CHECKBOX_NAME, ticks)
+            request.POST = sent
         return super().changelist_view(request, extra_context)
 
     # --- buttons
@@ -168,59 +171,61 @@ class TrackAdmin(ImportMixin, TrackPage):
     ) -> HttpResponse | None:
         """State the price first; once confirmed, make the job and stay here, or follow it."""
         choice = request.POST.get("fetch")
-        is_whole_list = request.POST.get("select_across") == "1"
         selection = filter_of(request.GET)
-        if is_whole_list:
-            extent = measure(selection) if choice not in CHOICES else None
-            is_empty = not extent.tracks if extent else not queryset.exists()
-            ids = request.POST.getlist(ACTION_CHECKBOX_NAME)[:1]
-        else:
-            ids = list(queryset.order_by("pk").values_list("pk", flat=True)[:LARGEST_SELECTION])
-            stale_count = Track.objects.filter(pk__in=ids).stale().count() if choice not in CHOICES else 0
-            extent = Extent(len(ids), stale_count, 0)
-            is_empty = not ids
-        if is_empty:
+        # As the form of the actions reads it.
+        is_whole_list = request.POST.get("select_across", "0").lower() not in {"", "0", "false"}
+        ids = [] if is_whole_list else list(queryset.order_by("pk").values_list("pk", flat=True))
+        if not (queryset.exists() if is_whole_list else ids):
             self.message_user(
                 request,
                 "None of the selected tracks is in this list any more. Nothing was queued.",
                 messages.WARNING,
             )
             return None
-        if extent is not None and choice not in CHOICES:
-            calls, due_calls = estimate_calls(extent.tracks), estimate_calls(extent.due)
-            return TemplateResponse(
-                request,
-                "admin/catalog/track/fetch_confirmation.html",
-                {
-                    **self.admin_site.each_context(request),
-                    "title": "Fetch metadata",
-                    "opts": self.opts,
-                    "action_name": name,
-                    "ids": ids,
-                    "is_whole_list": is_whole_list,
-                    "selection": selection,
-                    "extent": extent,
-                    "fresh_count": extent.tracks - extent.stale,
-                    "tracks": plural(extent.tracks, "track"),
-                    "waiting": plural(extent.waiting, "track") if extent.waiting else "",
-                    "price": price_of(calls).sentence,
-                    "time": time_for(calls),
-                    "due_price": price_of(due_calls).sentence,
-                    "due_time": time_for(due_calls),
-                },
-            )
-        only_stale = choice == "stale"
+        if choice not in {"all", "stale"}:
+            return self._confirm(request, selection if is_whole_list else None, ids, name=name)
         if is_whole_list:
             requested = jobs.request_filtered_metadata(
-                selection, only_stale=only_stale, requested_by=request.user
+                selection, only_stale=choice == "stale", requested_by=request.user
             )
         else:
-            requested = jobs.request_metadata(ids, only_stale=only_stale, requested_by=request.user)
+            requested = jobs.request_metadata(ids, only_stale=choice == "stale", requested_by=request.user)
         self._log_job(
             request, requested, "Create bulk metadata fetch task" if follow else "Fetch in background"
         )
         tell(request, requested)
         return HttpResponseRedirect(job_address(requested.job) if follow else request.get_full_path())
+
+    def _confirm(
+        self, request: HttpRequest, selection: TrackFilter | None, ids: list[int], *, name: str
+    ) -> HttpResponse:
+        """Return the page between choosing and spending, of all that a filter selects or of ticked tracks."""
+        if selection is not None:
+            extent = measure(selection)
+        else:
+            extent = Extent(len(ids), Track.objects.filter(pk__in=ids).stale().count(), waiting=0)
+        calls, due_calls = estimate_calls(extent.tracks), estimate_calls(extent.due)
+        return TemplateResponse(
+            request,
+            "admin/catalog/track/fetch_confirmation.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": "Fetch metadata",
+                "opts": self.opts,
+                "action_name": name,
+                "selection": selection,
+                # The admin takes no action without a tick.
+                "ids": ids or [0],
+                "extent": extent,
+                "fresh_count": extent.tracks - extent.stale,
+                "tracks": plural(extent.tracks, "track"),
+                "waiting": plural(extent.waiting, "track") if extent.waiting else "",
+                "price": price_of(calls).sentence,
+                "time": time_for(calls),
+                "due_price": price_of(due_calls).sentence,
+                "due_time": time_for(due_calls),
+            },
+        )
 
     def _log_job(self, request: HttpRequest, requested: jobs.Requested, button: str) -> None:
         log = self.log_change if requested.is_joined else self.log_addition

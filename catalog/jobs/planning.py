@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_datetime
 from catalog.jobs import events
 from catalog.jobs.states import Status, finish_if_done, note_planned, ring, ring_on_commit
 from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, Track, TrackQuerySet
-from catalog.selection import TrackFilter
+from catalog.selection import TrackFilter, Unindexed
 
 logger = logging.getLogger(__name__)
 
@@ -131,20 +131,23 @@ def _stale_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQuer
 def _filtered_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQuerySet:
     """Return what a filter selects after a position: never fetched first, and in the order of their keys.
 
-    All steps together read the table twice, whatever the filter. What is fetched meanwhile, by this job or by
-    another, is newer than `fresh_after` and so in neither of the two.
+    What is fetched meanwhile, by this job or another, is newer than `fresh_after`, and so in neither phase.
     """
     asked = job.request
-    tracks = Track.objects.filter(pk__gt=position.get("after_id", 0), pk__lte=asked["last_id"])
-    tracks = TrackFilter.parse(asked["filter"]).apply(tracks, now=job.created_at, by="order")
+    selection = TrackFilter.parse(asked["filter"])
+    # Of many, the keys are walked, once through the table for all steps; few are looked up at each step.
+    is_walked = selection.selects_many(now=job.created_at)
+    tracks = selection.apply(Track.objects.all(), now=job.created_at, by="order" if is_walked else "filter")
+    key = F("pk") if is_walked else Unindexed("pk")
+    tracks = tracks.alias(key=key, fetched_at=Unindexed("metadata_fetched_at"))
+    tracks = tracks.filter(Q(key__gt=position.get("after_id", 0), key__lte=asked["last_id"]))
     if asked["only_stale"]:
         tracks = tracks.awaited(now=job.created_at)
-    is_in_phase = (
-        Q(metadata_fetched_at=None)
-        if position["phase"] == "never_fetched"
-        else Q(metadata_fetched_at__lt=job.fresh_after)
-    )
-    return tracks.filter(is_in_phase).order_by("pk")
+    if position["phase"] == "never_fetched":
+        tracks = tracks.filter(Q(fetched_at=None))
+    else:
+        tracks = tracks.filter(Q(fetched_at__lt=job.fresh_after))
+    return tracks.order_by("pk")
 
 
 def _next_failures(job: MetadataFetchTask, room: int) -> tuple[list[int], dict[str, Any], bool]:

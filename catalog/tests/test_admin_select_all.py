@@ -141,6 +141,14 @@ def test_creating_a_bulk_task_leads_to_its_page_and_fetching_in_the_background_s
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("word", ["1", "on", "True"])
+def test_all_pages_are_the_filter_however_a_browser_says_it(staff_client, tracks, broker, word):
+    select_all(staff_client, select_across=word, fetch="all")
+
+    assert MetadataFetchTask.objects.get().request["what"] == "filtered"
+
+
+@pytest.mark.django_db
 def test_a_second_click_joins_the_active_job_and_says_so(staff_client, tracks, broker):
     select_all(staff_client, query="?freshness=never&label=", fetch="all")
 

@@ -61,6 +61,11 @@ def test_all_that_the_filter_selects_is_planned_never_fetched_first(broker, cata
     assert plan(ask(label="north")) == catalogue["never"] + catalogue["fresh"] + catalogue["aged"]
 
 
+def test_many_are_planned_as_few_are(broker, catalogue, monkeypatch):
+    monkeypatch.setattr("catalog.selection._MANY", 2)
+    assert plan(ask(label="north")) == catalogue["never"] + catalogue["fresh"] + catalogue["aged"]
+
+
 def test_only_what_is_due_is_planned_when_asked_for(broker, catalogue):
     waiting = catalogue["never"][0]
     Track.objects.filter(pk=waiting).update(metadata_retry_at=timezone.now() + timedelta(days=1))

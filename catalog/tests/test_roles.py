@@ -18,12 +18,12 @@ from django.db.migrations.loader import MigrationLoader
 
 from catalog.roles import ROLES, grant, permissions_of
 
-migration = importlib.import_module("catalog.migrations.0003_groups")
+migration = importlib.import_module("catalog.migrations.0008_groups")
 
 
 def migrate() -> None:
     """Run the migration as `migrate` would, with the models as they were at that time."""
-    apps = MigrationLoader(connection).project_state(("catalog", "0003_groups")).apps
+    apps = MigrationLoader(connection).project_state(("catalog", "0008_groups")).apps
     migration.create_groups(apps, SimpleNamespace(connection=connection))
 
 
@@ -83,7 +83,13 @@ def test_a_permission_that_does_not_exist_is_named(no_groups):
 def test_every_permission_of_the_catalogue_that_a_page_asks_for_is_in_a_role_or_left_out_on_purpose(db):
     of_pages = Permission.objects.filter(
         content_type__app_label="catalog",
-        content_type__model__in=("track", "metadatafetchtask", "fetchfailure"),
+        content_type__model__in=(
+            "track",
+            "trackchange",
+            "metadatafetchtask",
+            "fetchfailure",
+            "refreshpolicy",
+        ),
     )
     left_out = {
         # Admins only: what is deleted is gone.
@@ -92,7 +98,7 @@ def test_every_permission_of_the_catalogue_that_a_page_asks_for_is_in_a_role_or_
         *(
             f"{verb}_{name}"
             for verb in ("add", "change", "delete")
-            for name in ("metadatafetchtask", "fetchfailure")
+            for name in ("trackchange", "metadatafetchtask", "fetchfailure")
         ),
     }
     assert set(of_pages.values_list("codename", flat=True)) == permissions_of("Operator") | left_out

@@ -32,7 +32,7 @@ def tell_what_is_known(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0004_dashboard'),
+        ('catalog', '0003_dashboard'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0006_track_changes'),
+        ('catalog', '0005_track_changes'),
     ]
 
     operations = [

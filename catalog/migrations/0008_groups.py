@@ -4,9 +4,12 @@ from django.db import migrations
 
 from catalog.roles import grant
 
-VIEWER = ("view_track", "view_metadatafetchtask", "view_fetchfailure")
+VIEWER = (
+    *("view_track", "view_trackchange", "view_metadatafetchtask", "view_fetchfailure"),
+    "view_refreshpolicy",
+)
 EDITOR = (*VIEWER, "add_track", "change_track", "import_track")
-OPERATOR = (*EDITOR, "fetch_track", "control_metadatafetchtask")
+OPERATOR = (*EDITOR, "fetch_track", "control_metadatafetchtask", "change_refreshpolicy")
 
 
 def create_groups(apps, schema_editor):
@@ -21,7 +24,7 @@ def create_groups(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("catalog", "0002_find_tracks"),
+        ("catalog", "0007_refresh_policy"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
     ]

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('admin', '0003_logentry_add_action_flag_choices'),
-        ('catalog', '0005_job_page'),
+        ('catalog', '0004_job_page'),
     ]
 
     operations = [
