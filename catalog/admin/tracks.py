@@ -183,7 +183,7 @@ class TrackAdmin(ImportMixin, TrackPage):
             )
             return None
         if choice not in {"all", "stale"}:
-            return self._confirm(request, selection if is_whole_list else None, ids, name=name)
+            return self._ask_before_fetching(request, selection if is_whole_list else None, ids, name=name)
         if is_whole_list:
             requested = jobs.request_filtered_metadata(
                 selection, only_stale=choice == "stale", requested_by=request.user
@@ -196,7 +196,7 @@ class TrackAdmin(ImportMixin, TrackPage):
         tell(request, requested)
         return HttpResponseRedirect(job_address(requested.job) if follow else request.get_full_path())
 
-    def _confirm(
+    def _ask_before_fetching(
         self, request: HttpRequest, selection: TrackFilter | None, ids: list[int], *, name: str
     ) -> HttpResponse:
         """Return the page between choosing and spending, of all that a filter selects or of ticked tracks."""
