@@ -33,9 +33,10 @@ def permissions_of(role: str) -> set[str]:
 def make_permissions(apps: Any, using: str) -> None:
     """Make the catalogue's permissions now: Django itself does so only after the last migration."""
     app_config = apps.get_app_config("catalog")
-    app_config.models_module = True
+    # The models of a migration's state have no module, and without one Django makes no permissions.
+    models_module, app_config.models_module = app_config.models_module, True
     create_permissions(app_config, verbosity=0, interactive=False, using=using, apps=apps)
-    app_config.models_module = None
+    app_config.models_module = models_module
 
 
 def grant(apps: Any, using: str, groups: Iterable[Any], codenames: Iterable[str]) -> None:
