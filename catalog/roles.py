@@ -34,7 +34,7 @@ def make_permissions(apps: Any, using: str) -> None:
     """Make the catalogue's permissions now: Django itself does so only after the last migration."""
     app_config = apps.get_app_config("catalog")
     # The models of a migration's state have no module, and without one Django makes no permissions.
-    models_module, app_config.models_module = app_config.models_module, True
+    models_module, app_config.models_module = getattr(app_config, "models_module", None), True
     create_permissions(app_config, verbosity=0, interactive=False, using=using, apps=apps)
     app_config.models_module = models_module
 
