@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR
 from django.core.exceptions import PermissionDenied
@@ -22,6 +22,7 @@ from catalog.admin.refusing import ReadOnlyAdmin
 from catalog.admin.track_story import changes_in
 from catalog.mapping import label_of
 from catalog.models import METADATA_FIELDS, Track, TrackChange
+from catalog.selection import TrackFilter, Unselectable
 
 # Rows that an export reads at a time.
 EXPORT_STEP = 1000
@@ -86,9 +87,12 @@ class TrackChangeAdmin(ReadOnlyAdmin):
         """Find the tracks as their own list does, and keep the changes of these."""
         if not search_term.strip():
             return queryset, False
-        tracks, _ = admin.site.get_model_admin(Track).get_search_results(
-            request, Track.objects.order_by(), search_term
-        )
+        try:
+            wanted = TrackFilter.parse({"search": search_term.strip()})
+        except Unselectable as error:
+            messages.error(request, str(error))
+            return queryset.none(), False
+        tracks = wanted.apply(Track.objects.order_by())
         return queryset.filter(track__in=tracks.values("pk")), False
 
     @display(description="Track")

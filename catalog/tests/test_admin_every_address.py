@@ -13,10 +13,12 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
 from catalog import jobs
-from catalog.models import FetchFailure, MetadataFetchTask, Track
+from catalog.models import FetchFailure, ImportDraft, MetadataFetchTask, Track, TrackChange
 from catalog.roles import ROLES, permissions_of
+from catalog.song_lists import read_list
 
 NOBODY: tuple[str, ...] = ()
 OPERATOR = ("Operator",)
@@ -40,6 +42,8 @@ class Address:
     press: dict[str, str] | None = None
     refusal: int = 403
     get_refusal: int | None = None
+    # What those who may POST get for a GET, where that is not a page.
+    get_status: int | None = None
     # Where its link, button or choice is seen; None: it is no button.
     button: str | None = None
 
@@ -50,10 +54,10 @@ HISTORY = Address(VIEWER, VIEWER)
 NO_PAGE = Address(NOBODY, NOBODY)
 LIST = Address(VIEWER, VIEWER)
 READ_ONLY = Address(VIEWER, NOBODY)
-CONTROL = {"get": NOBODY, "get_refusal": 405, "post": OPERATOR, "press": {}}
 ACTION = {"get": VIEWER, "post": OPERATOR}
 
 TRACK, TASK, FAILURE = "catalog/track/", "catalog/metadatafetchtask/", "catalog/fetchfailure/"
+CHANGE, SCHEDULE = "catalog/trackchange/", "catalog/refreshpolicy/"
 EXPECTED = {
     TRACK: LIST,
     f"{TRACK} fetch_in_background": Address(
@@ -68,8 +72,11 @@ EXPECTED = {
     f"{TRACK}add/": Address(
         EDITOR, EDITOR, press={"uuid": "7d534228-5165-11e9-9375-549f35161576"}, button="list"
     ),
-    f"{TRACK}import_from_api/": Address(
-        EDITOR, EDITOR, press=SUBMITTED | {"limit": "10", "offset": "0"}, button="list"
+    f"{TRACK}import/": Address(EDITOR, EDITOR, button="list"),
+    f"{TRACK}import/<int:draft_id>/": Address(EDITOR, EDITOR, press={"do": "confirm"}),
+    f"{TRACK}<int:track_id>/panel/": LIST,
+    f"{TRACK}<int:track_id>/release/": Address(
+        NOBODY, EDITOR, press={"field": "name"}, get_refusal=405, button="track"
     ),
     f"{TRACK}fetch_all_metadata/": Address(OPERATOR, OPERATOR, press=SUBMITTED, button="list"),
     f"{TRACK}<path:object_id>/fetch_now/": Address(OPERATOR, OPERATOR, press=SUBMITTED, button="track"),
@@ -81,11 +88,16 @@ EXPECTED = {
     f"{TRACK}<path:object_id>/": REDIRECT,
     TASK: LIST,
     f"{TASK}add/": NO_PAGE,
+    f"{TASK}live/": LIST,
     f"{TASK}<int:job_id>/progress/": LIST,
-    f"{TASK}<int:job_id>/pause/": Address(**CONTROL, button="running"),
-    f"{TASK}<int:job_id>/resume/": Address(**CONTROL, button="paused"),
-    f"{TASK}<int:job_id>/cancel/": Address(**CONTROL, button="running"),
-    f"{TASK}<int:job_id>/retry/": Address(**CONTROL, button="failed"),
+    f"{TASK}<int:job_id>/failures.csv": LIST,
+    f"{TASK}<int:job_id>/rows/": LIST,
+    f"{TASK}<int:job_id>/rows.csv": LIST,
+    # Pausing costs nothing and is asked by no dialog.
+    f"{TASK}<int:job_id>/pause/": Address(NOBODY, OPERATOR, press={}, get_status=405, button="running"),
+    f"{TASK}<int:job_id>/resume/": Address(OPERATOR, OPERATOR, press={}, button="paused"),
+    f"{TASK}<int:job_id>/cancel/": Address(OPERATOR, OPERATOR, press={}, button="running"),
+    f"{TASK}<int:job_id>/retry/": Address(OPERATOR, OPERATOR, press={}, button="failed"),
     f"{TASK}<path:object_id>/change/": READ_ONLY,
     f"{TASK}<path:object_id>/delete/": NO_PAGE,
     f"{TASK}<path:object_id>/history/": HISTORY,
@@ -96,6 +108,32 @@ EXPECTED = {
     f"{FAILURE}<path:object_id>/delete/": NO_PAGE,
     f"{FAILURE}<path:object_id>/history/": HISTORY,
     f"{FAILURE}<path:object_id>/": REDIRECT,
+    CHANGE: LIST,
+    f"{CHANGE}export/": LIST,
+    f"{CHANGE}add/": NO_PAGE,
+    f"{CHANGE}<path:object_id>/change/": READ_ONLY,
+    f"{CHANGE}<path:object_id>/delete/": NO_PAGE,
+    f"{CHANGE}<path:object_id>/history/": HISTORY,
+    f"{CHANGE}<path:object_id>/": REDIRECT,
+    SCHEDULE: LIST,
+    f"{SCHEDULE}add/": Address(NOBODY, NOBODY, refusal=404),
+    f"{SCHEDULE}<path:object_id>/change/": Address(
+        *(VIEWER, OPERATOR),
+        press={
+            "is_on": "on",
+            "frequency": "day",
+            "weekday": "1",
+            "hours": "6",
+            "at": "04:00",
+            "max_age_days": "20",
+            "tracks_per_run": "",
+        },
+    ),
+    f"{SCHEDULE}<path:object_id>/run_now/": Address(OPERATOR, OPERATOR, press=SUBMITTED, button="schedule"),
+    f"{SCHEDULE}<str:kind>/price/": LIST,
+    f"{SCHEDULE}<path:object_id>/delete/": NO_PAGE,
+    f"{SCHEDULE}<path:object_id>/history/": HISTORY,
+    f"{SCHEDULE}<path:object_id>/": REDIRECT,
     # Whoever may see nothing of an app is told that it is not there.
     "catalog/": Address(VIEWER, VIEWER, refusal=404),
 }
@@ -117,7 +155,7 @@ def addresses() -> set[str]:
     routes = {route.removeprefix("admin/") for route, _ in find_patterns(get_resolver())}
     found = {route for route in routes if route.startswith("catalog/")} | {"catalog/"}
     superuser = User(is_superuser=True, is_staff=True, is_active=True)
-    for model in (Track, MetadataFetchTask, FetchFailure):
+    for model in (Track, TrackChange, MetadataFetchTask, FetchFailure):
         model_admin = admin.site.get_model_admin(model)
         request = type("Request", (), {"user": superuser, "GET": {}})()
         found |= {f"catalog/{model._meta.model_name}/ {name}" for name in model_admin.get_actions(request)}
@@ -151,6 +189,10 @@ def clients(db) -> dict[str, Client]:
 def things(make_track, make_failed_job, broker, simulator) -> dict[str, Any]:
     """A track, and a job in each state that has buttons of its own."""
     tracks = [make_track(number) for number in range(4)]
+    Track.objects.filter(pk=tracks[0].pk).update(edited_fields=["name"])
+    change = TrackChange.objects.create(
+        track=tracks[0], at=timezone.now(), changes={"name": ["Before", "After"]}
+    )
     failed = make_failed_job(tracks[1])
     paused = jobs.request_metadata([tracks[2].pk]).job
     jobs.pause_job(paused)
@@ -161,6 +203,9 @@ def things(make_track, make_failed_job, broker, simulator) -> dict[str, Any]:
         "paused": paused.pk,
         "running": running.pk,
         "failure": failed.failures.get().pk,
+        "change": change.pk,
+        "import": jobs.request_list_import(read_list("USUM71900764").entries).job.pk,
+        "draft": ImportDraft.objects.create(source="top", limit=10, offset=0).pk,
     }
 
 
@@ -168,11 +213,17 @@ def fill_in(address: str, things: dict[str, Any]) -> str:
     """Return the path of an address: with the track's key, or that of the job which shows its button."""
     key = things["track"]
     if address.startswith(TASK):
-        key = things[EXPECTED[address].button or "running"]
+        key = things["import" if "/rows" in address else EXPECTED[address].button or "running"]
     elif address.startswith(FAILURE):
         key = things["failure"]
+    elif address.startswith(CHANGE):
+        key = things["change"]
+    elif address.startswith(SCHEDULE):
+        key = "metadata"
+    elif "<int:draft_id>" in address:
+        key = things["draft"]
     route = address.split(" ")[0]
-    for placeholder in ("<path:object_id>", "<int:job_id>"):
+    for placeholder in ("<path:object_id>", "<int:job_id>", "<int:track_id>", "<int:draft_id>", "<str:kind>"):
         route = route.replace(placeholder, str(key))
     return f"/admin/{route}"
 
@@ -197,7 +248,10 @@ def test_a_page_is_for_those_who_may_see_it(address, clients, things):
     row = EXPECTED[address]
     path = fill_in(address, things)
     outcomes = {name: outcome_of(clients[name].get(path)) for name in VISITORS}
-    assert outcomes == expected_outcomes(row.get, row.get_refusal or row.refusal)
+    expected = expected_outcomes(row.get, row.get_refusal or row.refusal)
+    if row.get_status:
+        expected |= dict.fromkeys(row.post, row.get_status)
+    assert outcomes == expected
 
 
 @pytest.mark.parametrize("address", EXPECTED)
@@ -234,14 +288,21 @@ def test_a_press_stands_in_the_log_in_the_name_of_who_pressed(address, clients, 
 
 
 def test_whoever_may_post_either_presses_something_or_only_reads():
-    only_reads = {address for address, row in EXPECTED.items() if row.press is None and row.post}
+    # The first step of an import only keeps what was typed.
+    only_reads = {address for address, row in EXPECTED.items() if row.press is None and row.post} - {
+        f"{TRACK}import/"
+    }
     assert {EXPECTED[address].post for address in only_reads} <= {VIEWER, STAFF}
 
 
 @pytest.mark.parametrize("address", BUTTONS)
 def test_a_button_is_shown_to_those_who_may_press_it(address, clients, things, admin_client):
     row = EXPECTED[address]
-    pages = {"list": f"/admin/{TRACK}", "track": f"/admin/{TRACK}{things['track']}/change/"}
+    pages = {
+        "schedule": f"/admin/{SCHEDULE}",
+        "list": f"/admin/{TRACK}",
+        "track": f"/admin/{TRACK}{things['track']}/change/",
+    }
     page = pages.get(row.button) or f"/admin/{TASK}{things[row.button]}/change/"
     what = f'"{address.split(" ")[1]}"' if " " in address else fill_in(address, things)
     shown = {name for name in VIEWER if what in clients[name].get(page).content.decode()}
