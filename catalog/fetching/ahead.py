@@ -22,6 +22,8 @@ from soundcharts.service import SoundchartsService
 # Tracks that are worth a transaction, and how long answers may wait in memory to become so many.
 SAVED_TOGETHER = 100
 LONGEST_WAIT_SECONDS = 0.25
+# From how far away the reserve is watched more closely, in multiples of what all workers have queued.
+NEAR_RESERVE = 10
 # Batches under way or waiting for a thread, in multiples of the threads.
 QUEUED = 2
 
@@ -115,6 +117,9 @@ class BatchesAhead:
         Returns how many more may be queued: above 0 only when the chunk has no more.
         """
         depth = useful_depth(self._service) if self._depth is None else self._depth
+        if not quota.leaves_reserve(self._service, calls=NEAR_RESERVE * QUEUED * depth * self._workers):
+            # Others may have begun since this chunk did.
+            self._workers = max(1, jobs.count_living_leases())
         if not quota.leaves_reserve(self._service, calls=2 * QUEUED * depth * self._workers):
             # Near the reserve one call at a time, so that what others spend meanwhile is a few calls at most.
             depth = 1
