@@ -92,7 +92,7 @@ def log_in_once(chromium: Browser, site: Site) -> Callable[[str], Any]:
                 visitor = Visitor(context, site)
                 visitor.visit("/admin/login/")
                 visitor.log_in(name)
-                visitor.says("Site administration")
+                visitor.says("The catalogue")
                 states[name] = context.storage_state()
         return states[name]
 

@@ -47,7 +47,7 @@ def test_a_session_that_ends_during_live_progress_ends_at_the_log_in(open_browse
         job = jobs.request_metadata([track.pk for track in add_tracks(30)]).job
         visitor.visit("/admin/login/")
         visitor.log_in("operator")
-        visitor.says("Site administration")
+        visitor.says("The catalogue")
         visitor.visit(f"/admin/catalog/metadatafetchtask/{job.pk}/change/")
         visitor.says("0 of 30")
         visitor.context.clear_cookies()

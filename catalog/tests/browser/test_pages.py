@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
 from catalog import jobs
-from catalog.models import MetadataFetchTask, Track
+from catalog.models import ImportDraft, MetadataFetchTask, Track, TrackChange
 from catalog.tests.browser.pages import PAGES
 from catalog.tests.browser.visitor import DEVICES
 from catalog.tests.tracks import add_tracks
@@ -35,6 +35,7 @@ def things(site) -> Iterator[dict[str, Any]]:
     failed = site.finish(jobs.request_metadata([track.pk for track in unknown], requested_by=admin).job)
     paused = jobs.request_metadata([fetched[0].pk]).job
     jobs.pause_job(paused, code="quota_exhausted", reason="The plan has no calls left.")
+    TrackChange.objects.create(track=fetched[1], at=now, changes={"label": ["Old", "New"]})
     assert failed.status == MetadataFetchTask.Status.FAILED
     yield {
         "track": fetched[1].pk,
@@ -42,6 +43,9 @@ def things(site) -> Iterator[dict[str, Any]]:
         "failed": failed.pk,
         "paused": paused.pk,
         "failure": failed.failures.all()[0].pk,
+        "draft": ImportDraft.objects.create(
+            source=ImportDraft.Source.LIST, text="USUM71900764\nusum71900764\nnonsense\n" + str(fetched[0].uuid)
+        ).pk,
         "user": User.objects.get(username="viewer").pk,
         "group": Group.objects.get(name="Viewer").pk,
     }
