@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
+# Two at once: half of most tests is waiting. Those in a browser share one site, and so one process.
+AT_ONCE ?= -n 2 --dist loadgroup
 QUICK ?=
 
 .DEFAULT_GOAL := help
@@ -36,10 +38,10 @@ run: $(VENV)/.demo ## Run the site with the settings in .env
 test: test-sqlite test-postgres ## Run the whole suite, on SQLite and on PostgreSQL
 
 test-sqlite: $(VENV)/.dev ## Run the suite on SQLite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 test-postgres: $(VENV)/.dev ## Run what touches the database again, on an embedded PostgreSQL
-	$(BIN)/python -m catalog.tests.with_postgres $(BIN)/python -m pytest catalog
+	$(BIN)/python -m catalog.tests.with_postgres $(BIN)/python -m pytest $(AT_ONCE) catalog
 
 lint: $(VENV)/.dev ## Check style with ruff
 	$(BIN)/ruff check .

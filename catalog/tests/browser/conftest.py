@@ -28,6 +28,7 @@ from catalog.tests.conftest import SONGS
 from config.chromium import NoChromium, run_chromium
 
 SCREENSHOTS = Path(settings.VAR_DIR) / "browser"
+FOLDER = Path(__file__).parent
 
 
 @pytest.fixture(scope="package")
@@ -55,6 +56,13 @@ def _database_of_its_own(file: Path) -> Iterator[None]:
     finally:
         connection.close()
         connection.settings_dict["NAME"] = before
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if FOLDER in item.path.parents:
+            # One site for all: one process.
+            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="package")

@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from catalog import jobs
@@ -28,6 +27,11 @@ def choose(visitor: Visitor, action: str, *tracks: Track) -> None:
     visitor.press("Run")
 
 
+def answer(visitor: Visitor, button: str) -> None:
+    """Press a button of the question that a task's page asks."""
+    visitor.page.locator("#job-question").get_by_role("button", name=button, exact=True).click()
+
+
 def stay(visitor: Visitor) -> None:
     visitor.page.evaluate("window.isSamePage = true")
 
@@ -40,8 +44,11 @@ def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_c
     visitor.visit(TRACKS)
     with gate(site.simulator) as calls:
         visitor.press("Import from API")
-        visitor.page.get_by_label("Limit").fill("30")
-        visitor.press("Import")
+        visitor.page.locator("input[name=source][value=top]").check()
+        visitor.page.locator("input[name=limit]").fill("30")
+        visitor.press("Continue: see what would come (free)")
+        assert site.simulator.state.calls.total() == 0
+        visitor.press(re.compile(r"^Import \(at most \d+ API calls?\)$"))
         expect(visitor.page).to_have_url(A_TASK)
         stay(visitor)
         calls.wait_for_calls()
@@ -59,10 +66,10 @@ def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_c
 def test_one_track_is_fetched_while_one_waits(visitor, site, add_tracks):
     (track,) = add_tracks(1)
     visitor.visit(f"{TRACKS}{track.pk}/change/")
-    visitor.press("Fetch Metadata from API")
-    visitor.says("It costs 1 API call.")
-    visitor.press("Fetch now")
-    visitor.says("fields changed. 1 API call spent.")
+    stay(visitor)
+    visitor.page.locator("#track-fetch").click()
+    visitor.says("fields changed")
+    assert has_stayed(visitor)
     expect(visitor.page.locator("input[name=name]")).to_have_value(site.simulator.catalogue.name(0))
 
 
@@ -102,10 +109,12 @@ def test_a_task_is_paused_resumed_and_cancelled(visitor, site, add_tracks):
         visitor.press("Pause")
         visitor.says("is paused.")
         state_of_task(visitor, "Paused")
-        visitor.press("Resume")
+        visitor.press("Resume …")
+        answer(visitor, "Resume")
         visitor.says("goes on where it stopped.")
         expect(visitor.control("Pause")).to_be_visible()
-        visitor.press("Cancel task")
+        visitor.press("Cancel task …")
+        answer(visitor, "Cancel task")
         visitor.says("is cancelled.")
         state_of_task(visitor, "Cancelled")
         calls.open()
@@ -133,21 +142,20 @@ def test_what_failed_is_tried_again_alone(visitor, site, add_tracks):
     job = site.finish(jobs.request_metadata([track.pk for track in tracks]).job)
     site.simulator.faults.clear()
     visitor.visit(f"{TASKS}{job.pk}/change/")
-    visitor.says("Retrying the failed tracks will spend about 1 API call")
-    visitor.press("Retry failed")
+    visitor.press("Retry failed …")
+    visitor.says("It will spend about 1 API call")
+    answer(visitor, "Retry")
     state_of_task(visitor, "Completed")
     visitor.says("1 of 1")
     visitor.says("Comes from")
 
 
-@pytest.mark.parametrize("button", ["Fetch now", "Fetch"])
-def test_a_double_click_in_a_dialog_is_one_press(visitor, site, add_tracks, button):
-    (track,) = add_tracks(1)
-    is_track = button == "Fetch now"
-    visitor.visit(f"{TRACKS}{track.pk}/change/" if is_track else TRACKS)
-    visitor.press("Fetch Metadata from API" if is_track else "Fetch All Metadata")
-    visitor.control(button).dblclick()
-    visitor.says("fields changed" if is_track else "1 of 1")
+def test_a_double_click_in_a_dialog_is_one_press(visitor, site, add_tracks):
+    add_tracks(1)
+    visitor.visit(TRACKS)
+    visitor.press("Fetch All Metadata")
+    visitor.control("Fetch").dblclick()
+    visitor.says("1 of 1")
     site.finish(MetadataFetchTask.objects.get())
     assert site.simulator.state.calls.total() == 1
 
@@ -168,6 +176,6 @@ def test_a_viewer_follows_a_task_and_is_offered_no_button(open_browser, site, ad
         job = jobs.request_metadata([track.pk for track in add_tracks(20)]).job
         viewer.visit(f"{TASKS}{job.pk}/change/")
         viewer.says("0 of 20")
-        for button in ("Pause", "Resume", "Cancel task", "Retry failed"):
+        for button in ("Pause", "Resume …", "Cancel task …", "Retry failed …"):
             expect(viewer.control(button)).to_have_count(0)
     state_of_task(viewer, "Completed")

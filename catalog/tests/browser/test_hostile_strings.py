@@ -52,8 +52,7 @@ def test_a_hostile_text_is_shown_and_does_nothing(path, hostile, open_browser):
 def test_a_hostile_text_does_nothing_in_messages_and_dialogs(hostile, open_browser):
     visitor = open_browser("admin")
     visitor.visit(f"{TRACKS}{hostile['track']}/change/")
-    visitor.press("Fetch Metadata from API")
-    visitor.press("Fetch now")
+    visitor.page.locator("#track-fetch").click()
     visitor.says("Fetched:")
     visitor.visit(f"{TRACKS}{hostile['track']}/delete/")
     assert visitor.page.evaluate("window.hit") is None

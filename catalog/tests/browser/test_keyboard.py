@@ -1,6 +1,7 @@
 """Without a mouse, and with little motion."""
 
-import pytest
+import re
+
 from playwright.sync_api import Locator, expect
 
 from catalog import jobs
@@ -21,8 +22,8 @@ def tab_to(visitor: Visitor, name: str) -> Locator:
     raise AssertionError(f"{name} cannot be reached")
 
 
-@pytest.mark.parametrize("button", ["Import from API", "Fetch All Metadata"])
-def test_the_dialogs_of_the_list_open_and_close_by_keys_and_give_the_keyboard_back(visitor, button):
+def test_the_dialog_of_the_list_opens_and_closes_by_keys_and_gives_the_keyboard_back(visitor):
+    button = "Fetch All Metadata"
     visitor.visit(TRACKS)
     opener = tab_to(visitor, button)
     visitor.page.keyboard.press("Enter")
@@ -40,42 +41,43 @@ def test_the_dialogs_of_the_list_open_and_close_by_keys_and_give_the_keyboard_ba
 def test_a_dialog_closes_by_its_cross_and_by_cancel_too(visitor):
     visitor.visit(TRACKS)
     for name in ("Close", "Cancel"):
-        tab_to(visitor, "Import from API")
+        tab_to(visitor, "Fetch All Metadata")
         visitor.page.keyboard.press("Enter")
         dialog = visitor.page.get_by_role("dialog")
         expect(dialog).to_be_visible()
         dialog.get_by_role("button", name=name).press("Enter")
         expect(dialog).to_be_hidden()
-        expect(visitor.control("Import from API")).to_be_focused()
+        expect(visitor.control("Fetch All Metadata")).to_be_focused()
 
 
 def test_a_track_is_fetched_by_keys_alone(visitor, add_tracks):
     (track,) = add_tracks(1)
     visitor.visit(f"{TRACKS}{track.pk}/change/")
-    tab_to(visitor, "Fetch Metadata from API")
-    visitor.page.keyboard.press("Enter")
-    expect(visitor.control("Fetch now")).to_be_focused()
+    tab_to(visitor, "Fetch now")
     visitor.page.keyboard.press("Enter")
     visitor.says("fields changed")
 
 
-def test_a_mistake_in_a_dialog_is_told_and_can_be_put_right(visitor, empty_catalogue):
-    visitor.visit(TRACKS)
-    visitor.press("Import from API")
-    visitor.page.get_by_label("Limit").fill("0")
-    visitor.page.keyboard.press("Enter")
-    visitor.says("Ensure this value is greater than or equal to 1")
-    visitor.page.get_by_label("Limit").fill("10")
-    visitor.press("Import")
-    visitor.says("Follow its progress")
+def test_a_list_without_a_song_is_told_and_can_be_put_right(visitor, empty_catalogue):
+    visitor.visit(f"{TRACKS}import/")
+    visitor.page.locator("textarea[name=text]").fill("nonsense")
+    visitor.press("Continue: see what would come (free)")
+    expect(visitor.page.locator(".ln-import, #content, main").first).to_contain_text("nonsense")
+    visitor.visit(f"{TRACKS}import/")
+    visitor.page.locator("textarea[name=text]").fill("USUM71900764 nonsense")
+    visitor.press("Continue: see what would come (free)")
+    expect(visitor.control(re.compile("^Import"))).to_be_visible()
 
 
 def test_a_task_is_cancelled_by_keys_alone(visitor, site, add_tracks):
     with gate(site.simulator):
         job = jobs.request_metadata([track.pk for track in add_tracks(20)]).job
         visitor.visit(f"{TASKS}{job.pk}/change/")
-        tab_to(visitor, "Cancel task")
+        tab_to(visitor, "Cancel task …")
         visitor.page.keyboard.press("Enter")
+        question = visitor.page.locator("#job-question")
+        expect(question.locator(":focus")).to_have_count(1)
+        question.get_by_role("button", name="Cancel task").press("Enter")
         visitor.says("is cancelled")
 
 
@@ -93,7 +95,7 @@ def test_what_only_an_icon_shows_is_reached_and_has_a_name(visitor):
 def test_whoever_wants_little_motion_gets_none(visitor):
     visitor.page.emulate_media(reduced_motion="reduce")
     visitor.visit(TRACKS)
-    visitor.press("Import from API")
+    visitor.press("Fetch All Metadata")
     expect(visitor.page.get_by_role("dialog")).to_be_visible()
     moving = visitor.page.evaluate(
         "[...document.querySelectorAll('*')].filter((element) => {"

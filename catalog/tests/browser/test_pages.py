@@ -44,7 +44,8 @@ def things(site) -> Iterator[dict[str, Any]]:
         "paused": paused.pk,
         "failure": failed.failures.all()[0].pk,
         "draft": ImportDraft.objects.create(
-            source=ImportDraft.Source.LIST, text="USUM71900764\nusum71900764\nnonsense\n" + str(fetched[0].uuid)
+            source=ImportDraft.Source.LIST,
+            text="USUM71900764\nusum71900764\nnonsense\n" + str(fetched[0].uuid),
         ).pk,
         "user": User.objects.get(username="viewer").pk,
         "group": Group.objects.get(name="Viewer").pk,

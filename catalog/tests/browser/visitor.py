@@ -27,7 +27,7 @@ DEVICES: dict[str, dict[str, Any]] = {
 # that are not to be found here.
 FAILED_LOAD = "Failed to load resource"
 # Only a test that fails waits so long; a machine that is busy with other things needs some of it.
-WAIT_SECONDS = 10
+WAIT_SECONDS = 20
 expect.set_options(timeout=WAIT_SECONDS * 1000)
 
 
