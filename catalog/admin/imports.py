@@ -26,6 +26,7 @@ from catalog.fetching.imports import (
 )
 from catalog.models import ImportDraft
 from catalog.song_lists import UnreadableList, read_list
+from catalog.spending import add_spending
 from soundcharts.errors import SoundchartsError
 from soundcharts.service import get_service
 
@@ -199,10 +200,14 @@ def _search_artists(name: str) -> list[dict[str, str]]:
     if known is not None:
         return list(known.artists)
     service = get_service(interactive=True)
-    try:
-        page = service.search_artists(name)
-    finally:
-        quota.note_quota(service, is_last=True)
+    with service.count_calls() as meter:
+        try:
+            page = service.search_artists(name)
+        finally:
+            quota.note_quota(service, is_last=True)
+            # No job counts it.
+            with transaction.atomic():
+                add_spending(meter.spent)
     logger.info("artists were searched for: %s found", len(page.items))
     return [
         {"uuid": str(artist.uuid), "name": (artist.name or "")[:200], "image_url": artist.image_url or ""}

@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from catalog.fetching import work_on_job
-from catalog.models import ImportDraft, MetadataFetchTask, Track
+from catalog.models import ApiUsage, ImportDraft, MetadataFetchTask, Track
 from catalog.tests.together import all_at_once
 from catalog.tests.tracks import add_tracks
 
@@ -482,6 +482,7 @@ def test_an_artist_is_searched_for_chosen_and_imported(staff_client, broker, sim
     assertContains(page, f'name="artist" value="{uuid}"')
     assertContains(page, simulator.catalogue.artist(ARTIST)["imageUrl"])
     assert simulator.state.calls == {"artist_search": 1}
+    assert sum(ApiUsage.objects.values_list("calls", flat=True)) == simulator.state.quota_used == 1
     back = page.redirect_chain[-1][0]
     chosen = staff_client.post(back, {"artist": str(uuid), "source": "top", "limit": "30", "offset": "0"})
     preview = chosen.headers["Location"]
