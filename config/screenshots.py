@@ -9,7 +9,6 @@ import io
 import re
 import sys
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,30 +24,21 @@ LARGEST_BYTES = 120_000
 COLOURS = 128
 
 
-def press(words: str) -> Callable[[Page], None]:
-    """Return what opens a dialog of a page: pressing these words, and waiting for it."""
-
-    def open_dialog(page: Page) -> None:
-        page.get_by_role("link", name=words, exact=True).first.click()
-        page.get_by_role("dialog").wait_for()
-
-    return open_dialog
-
-
 @dataclass(frozen=True)
 class Picture:
-    """A page (the keys of `prepare` in braces), how much of it is shown, and what is opened on it."""
+    """A page (the keys of `prepare` in braces), and how much of it is shown."""
 
     name: str
     path: str
     height: int = 700
-    open: Callable[[Page], None] | None = None
 
 
 PICTURES = (
     Picture("tracks", "/admin/catalog/track/"),
-    Picture("import", "/admin/catalog/track/", open=press("Import from API")),
+    Picture("import", "/admin/catalog/track/import/{draft}/"),
+    Picture("track", "/admin/catalog/track/{track}/change/"),
     Picture("failures", "/admin/catalog/metadatafetchtask/{partly_failed}/change/", height=560),
+    Picture("dashboard", "/admin/", height=900),
     # Last: it shows a task that is under way.
     Picture("task", "/admin/catalog/metadatafetchtask/{running}/change/", height=560),
 )
@@ -78,8 +68,6 @@ def _take(page: Page, site: str, picture: Picture, things: dict[str, Any]) -> in
     page.set_viewport_size({"width": WIDTH, "height": picture.height})
     page.goto(site + picture.path.format(**things))
     page.wait_for_load_state("networkidle")
-    if picture.open:
-        picture.open(page)
     # The transitions of the theme.
     page.wait_for_timeout(500)
     shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
@@ -103,7 +91,7 @@ def _prepare() -> dict[str, Any]:
 
     from catalog import jobs
     from catalog.following import follow
-    from catalog.models import Track
+    from catalog.models import ImportDraft, Track
 
     demo = User.objects.get(username="demo")
     for track in Track.objects.all():
@@ -115,7 +103,10 @@ def _prepare() -> dict[str, Any]:
     strangers = [Track.objects.create(uuid=uuid5(NAMESPACE_URL, f"song {n}")).pk for n in range(4)]
     job = follow(jobs.request_metadata([*keys[50:90], *strangers[:3]], requested_by=demo).job)
     Track.objects.filter(pk__in=strangers[:3]).delete()
-    return {"partly_failed": job.pk}
+    here = [str(uuid) for uuid in Track.objects.values_list("uuid", flat=True)[:3]]
+    text = " ".join(["USRC17607839", "USUM71900764", "usum-719-00764", "nonsense", *here])
+    draft = ImportDraft.objects.create(source=ImportDraft.Source.LIST, text=text)
+    return {"partly_failed": job.pk, "draft": draft.pk, "track": keys[3]}
 
 
 def _begin_long_task() -> int:
