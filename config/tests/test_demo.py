@@ -14,7 +14,7 @@ from django.conf import settings
 from catalog.tests.workers import wait_until
 
 BASE_DIR = Path(settings.BASE_DIR)
-pytestmark = pytest.mark.skipif(
+pytestmark = [pytest.mark.skipif(, pytest.mark.xdist_group("demo")]
     "postgres" in os.environ.get("DATABASE_URL", ""), reason="the demo has its own SQLite"
 )
 
