@@ -14,9 +14,13 @@ from django.conf import settings
 from catalog.tests.workers import wait_until
 
 BASE_DIR = Path(settings.BASE_DIR)
-pytestmark = [pytest.mark.skipif(, pytest.mark.xdist_group("demo")]
-    "postgres" in os.environ.get("DATABASE_URL", ""), reason="the demo has its own SQLite"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        "postgres" in os.environ.get("DATABASE_URL", ""), reason="the demo has its own SQLite"
+    ),
+    # A folder has one demo at a time.
+    pytest.mark.xdist_group("demo"),
+]
 
 
 def start_demo(*options: str) -> subprocess.Popen[str]:
