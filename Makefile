@@ -38,7 +38,8 @@ run: $(VENV)/.demo ## Run the site with the settings in .env
 test: test-sqlite test-postgres ## Run the whole suite, on SQLite and on PostgreSQL
 
 test-sqlite: $(VENV)/.dev ## Run the suite on SQLite
-	$(BIN)/python -m pytest $(AT_ONCE)
+	$(BIN)/python -m pytest $(AT_ONCE) --ignore config/tests/test_demo.py
+	$(BIN)/python -m pytest config/tests/test_demo.py
 
 test-postgres: $(VENV)/.dev ## Run what touches the database again, on an embedded PostgreSQL
 	$(BIN)/python -m catalog.tests.with_postgres $(BIN)/python -m pytest $(AT_ONCE) catalog

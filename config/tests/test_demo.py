@@ -18,8 +18,6 @@ pytestmark = [
     pytest.mark.skipif(
         "postgres" in os.environ.get("DATABASE_URL", ""), reason="the demo has its own SQLite"
     ),
-    # A folder has one demo at a time.
-    pytest.mark.xdist_group("demo"),
 ]
 
 
