@@ -17,6 +17,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from soundcharts.platforms import AUDIENCE_PLATFORMS
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
@@ -293,6 +295,16 @@ if not (SOUNDCHARTS_APP_ID or SOUNDCHARTS_CLIENT_ID):
 
 # A track is stale when Soundcharts last answered for it longer ago than this.
 METADATA_REFRESH_DAYS = _number("METADATA_REFRESH_DAYS", 30, low=1, high=3650)
+# The platforms whose audience is fetched unless a run names others; the list of tracks shows the first.
+SOUNDCHARTS_AUDIENCE_PLATFORMS = list(dict.fromkeys(_list("SOUNDCHARTS_AUDIENCE_PLATFORMS"))) or ["spotify"]
+if _unknown := set(SOUNDCHARTS_AUDIENCE_PLATFORMS) - set(AUDIENCE_PLATFORMS):
+    raise ImproperlyConfigured(
+        f"SOUNDCHARTS_AUDIENCE_PLATFORMS: no platform {', '.join(sorted(_unknown))}. "
+        f"There are: {', '.join(AUDIENCE_PLATFORMS)}."
+    )
+# An audience is stale when Soundcharts last answered for it longer ago than this. A little less than a day,
+# so that a daily refresh finds due what yesterday's fetched in its first hours.
+AUDIENCE_REFRESH_HOURS = _number("AUDIENCE_REFRESH_HOURS", 20, low=1, high=8760)
 # Tracks a chunk: what one worker claims at a time.
 CHUNK_SIZE = _number("CHUNK_SIZE", 1000, low=1, high=2000)
 # Calls that one worker process keeps under way at once.

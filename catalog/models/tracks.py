@@ -96,7 +96,19 @@ class Track(models.Model):
     metadata_retry_at = models.DateTimeField(
         null=True, blank=True, help_text="Not asked for again by itself before this."
     )
-    audience_fetched_at = models.DateTimeField("audience fetched", null=True, blank=True)
+    audience_fetched_at = models.DateTimeField(
+        "audience fetched",
+        null=True,
+        blank=True,
+        help_text="When Soundcharts last answered for this track's audience on any platform.",
+    )
+    # For sorting the list by an index; what it shows is in TrackAudience.
+    audience_total = models.BigIntegerField(
+        default=0, db_default=0, editable=False, help_text="The latest figure on the first platform."
+    )
+    audience_gain = models.BigIntegerField(
+        default=0, db_default=0, editable=False, help_text="What the last 28 days added to it."
+    )
     created_at = models.DateTimeField("added", auto_now_add=True)
     updated_at = models.DateTimeField("changed", auto_now=True)
 
@@ -107,6 +119,10 @@ class Track(models.Model):
         indexes = (
             # The stale query and its keyset, oldest first.
             models.Index(fields=("metadata_fetched_at", "id"), name="track_fetched"),
+            # Whose audience is stale, and its keyset, oldest first.
+            models.Index(fields=("audience_fetched_at", "id"), name="track_audience_fetched"),
+            models.Index(fields=("audience_total", "id"), name="track_audience_total"),
+            models.Index(fields=("audience_gain", "id"), name="track_audience_gain"),
             models.Index(fields=("name",), name="track_name"),
             models.Index(fields=("credit_name",), name="track_credit_name"),
             models.Index(fields=("isrc",), name="track_isrc"),

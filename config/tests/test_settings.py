@@ -62,6 +62,7 @@ def value_of(expression: str, **environment: str) -> object:
         ("METADATA_REFRESH_AT", "3"),
         ("BATCH_RETRY_DELAYS", "30,soon"),
         ("CHUNK_SIZE", "100000"),
+        ("SOUNDCHARTS_AUDIENCE_PLATFORMS", "spotify,napster"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

@@ -1,0 +1,127 @@
+"""How tracks are doing on each platform: a figure a day, and a summary for lists. See docs/audience.md."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models
+
+from catalog.models.tracks import Track
+from soundcharts.platforms import AUDIENCE_PLATFORMS
+
+# Days whose gains the list shows as a line.
+TREND_DAYS = 28
+
+PLATFORM_CHOICES = [(code, platform.name) for code, platform in AUDIENCE_PLATFORMS.items()]
+
+
+def audience_stale_before(moment: datetime) -> datetime:
+    """Return the time such that audiences fetched before it are stale at `moment`."""
+    return moment - timedelta(hours=settings.AUDIENCE_REFRESH_HOURS)
+
+
+def platform_names(codes: list[str]) -> str:
+    """Return platforms as people write them: "Spotify, YouTube"."""
+    return ", ".join(AUDIENCE_PLATFORMS[code].name if code in AUDIENCE_PLATFORMS else code for code in codes)
+
+
+class TrackAudience(models.Model):
+    """A track on a platform: what is known of its series, and the figures that lists show and sort by.
+
+    Written in the transaction that saves its days, so the two always agree.
+    """
+
+    id = models.AutoField(primary_key=True)  # Four bytes: it stands in millions of rows of other tables.
+    track = models.ForeignKey(Track, on_delete=models.CASCADE, db_index=False, related_name="audiences")
+    platform = models.CharField(max_length=20, choices=PLATFORM_CHOICES)
+
+    latest_day = models.DateField(null=True, blank=True, help_text="The newest day with a figure.")
+    latest_value = models.BigIntegerField(
+        null=True, blank=True, help_text="The figure of that day: all identifiers together."
+    )
+    gain = models.BigIntegerField(
+        null=True, blank=True, help_text=f"What the last {TREND_DAYS} days added, as far as they are known."
+    )
+    trend = models.JSONField(
+        default=list, blank=True, help_text="The gain of each of these days, oldest first; null: not known."
+    )
+    first_day = models.DateField(null=True, blank=True, help_text="The oldest day with a figure.")
+    days_known = models.PositiveIntegerField(
+        default=0, help_text="Days with a figure: less than from the first to the latest means gaps."
+    )
+
+    fetched_from = models.DateField(null=True, blank=True, help_text="The oldest day ever asked for.")
+    fetched_until = models.DateField(null=True, blank=True, help_text="The newest day ever asked for.")
+    fetched_at = models.DateTimeField(null=True, blank=True, help_text="When Soundcharts last answered.")
+    error = models.CharField(max_length=50, blank=True, help_text="Why the last fetch failed.")
+    absences = models.PositiveSmallIntegerField(
+        default=0, help_text="How many times in a row Soundcharts did not know the track here."
+    )
+    retry_at = models.DateTimeField(
+        null=True, blank=True, help_text="Not asked for again by itself before this."
+    )
+
+    class Meta:
+        verbose_name = "audience of a track"
+        verbose_name_plural = "audiences of tracks"
+        constraints = (
+            models.UniqueConstraint(fields=("track", "platform"), name="one_audience_per_track_and_platform"),
+        )
+        # Counts what is fresh, for the price of a refresh.
+        indexes = (models.Index(fields=("platform", "fetched_at"), name="audience_fetched"),)
+
+    def __str__(self) -> str:
+        return f"{self.platform_name} of {self.track}"
+
+    @property
+    def platform_name(self) -> str:
+        return platform_names([self.platform])
+
+    @property
+    def noun(self) -> str:
+        """What is counted: "streams"."""
+        return AUDIENCE_PLATFORMS[self.platform].noun if self.platform in AUDIENCE_PLATFORMS else "plays"
+
+    @property
+    def missing_days(self) -> int:
+        """How many days between the first and the latest have no figure."""
+        if self.first_day is None or self.latest_day is None:
+            return 0
+        return (self.latest_day - self.first_day).days + 1 - self.days_known
+
+
+class AudienceRecording(models.Model):
+    """A platform's own identifier of a track, which may have several."""
+
+    id = models.AutoField(primary_key=True)
+    audience = models.ForeignKey(
+        TrackAudience, on_delete=models.CASCADE, db_index=False, related_name="recordings"
+    )
+    identifier = models.CharField(max_length=100, blank=True, help_text="Empty where Soundcharts named none.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("audience", "identifier"), name="one_recording_per_audience_and_identifier"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.identifier or "(no identifier)"
+
+
+class AudienceDay(models.Model):
+    """What was counted for a recording up to the end of a day. A day that is not known has no row.
+
+    The key is the only index, and the database itself deletes the days of a recording that is deleted: see
+    the migration that makes the table.
+    """
+
+    pk = models.CompositePrimaryKey("recording_id", "day")
+    recording = models.ForeignKey(
+        AudienceRecording, on_delete=models.DO_NOTHING, db_index=False, related_name="days"
+    )
+    day = models.DateField()
+    value = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.value}"
