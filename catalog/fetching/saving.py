@@ -2,15 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import Model
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from catalog import jobs
-from catalog.fetching.ahead import Result
+from catalog.fetching.results import Result
 from catalog.mapping import TrackReport, apply_error, apply_song
 from catalog.models import METADATA_FIELDS, FetchChunk, Track
 from soundcharts.errors import SoundchartsError
@@ -40,26 +41,33 @@ class NotSaved(SoundchartsError):
 
 
 def save_results(
-    chunk: FetchChunk, results: Sequence[Result], *, calls: int, delay: jobs.Delay | None = None
+    chunk: FetchChunk,
+    results: Sequence[Result],
+    *,
+    calls: int,
+    delay: jobs.Delay | None = None,
+    save: "Save | None" = None,
 ) -> list[TrackReport]:
     """Commit the next results of a chunk, and bring the chunk in memory up to them.
 
-    Results without an answer are put off into a chunk of their own, by `delay`. Raises LeaseLost when
-    somebody else owns the chunk. Where the database refuses the values of a track, that one fails.
+    Results without an answer are put off into a chunk of their own, by `delay`. `save` writes what the job
+    is about: metadata unless another is given. Raises LeaseLost when somebody else owns the chunk. Where
+    the database refuses the values of a track, that one fails.
     """
+    save = save or SavesMetadata().save
     try:
-        return with_database_back(lambda: _commit(chunk, results, calls, delay), chunk, calls=calls)
+        return with_database_back(lambda: _commit(chunk, results, calls, delay, save), chunk, calls=calls)
     except (DatabaseError, ValueError) as error:
         if isinstance(error, OperationalError | InterfaceError):
             raise
         logger.exception("job %s: a batch was refused by the database", chunk.job_id)
         if len(results) == 1:
             refused = [Result(results[0].track_id, results[0].item, NotSaved())]
-            return with_database_back(lambda: _commit(chunk, refused, calls, delay), chunk, calls=calls)
+            return with_database_back(lambda: _commit(chunk, refused, calls, delay, save), chunk, calls=calls)
     # One by one, so that only the track at fault fails. The calls are counted once.
     reports = []
     for index, result in enumerate(results):
-        reports += save_results(chunk, [result], calls=calls if index == 0 else 0, delay=delay)
+        reports += save_results(chunk, [result], calls=calls if index == 0 else 0, delay=delay, save=save)
     return reports
 
 
@@ -112,16 +120,20 @@ def move_on(chunk: FetchChunk, *, count: int, size: int | None = None) -> None:
         chunk.finished_at = timezone.now()
 
 
-def _commit(
-    chunk: FetchChunk, results: Sequence[Result], calls: int, delay: jobs.Delay | None
-) -> list[TrackReport]:
-    counts = jobs.Counts()
-    failures: list[jobs.Failure] = []
-    reports: list[TrackReport] = []
-    changed: list[Track] = []
-    unchanged: list[int] = []
-    with transaction.atomic():
-        is_done = jobs.advance_chunk(chunk, count=len(results))
+# Writes what came of some results, adds it to the counts and failures, and returns a report of each outcome.
+Save = Callable[[int, Sequence[Result], jobs.Counts, list[jobs.Failure]], list[TrackReport]]
+
+
+class SavesMetadata:
+    """Write the songs and errors that came onto their tracks."""
+
+    def save(
+        self, job_id: int, results: Sequence[Result], counts: jobs.Counts, failures: list[jobs.Failure]
+    ) -> list[TrackReport]:
+        """Write them in the transaction that moves the chunk on; count them, and report each outcome."""
+        reports: list[TrackReport] = []
+        changed: list[Track] = []
+        unchanged: list[int] = []
         # In key order, so that two jobs with the same tracks never wait for each other in a ring.
         locked = (
             Track.objects.select_for_update()
@@ -151,10 +163,21 @@ def _commit(
             setattr(counts, report.outcome, getattr(counts, report.outcome) + 1)
             reports.append(report)
         if changed:
-            _update(changed)
+            update_each(changed, WRITTEN_FIELDS)
         if unchanged:
             # The value and not Now(): SQLite would store it in another form, and the planner compares text.
             Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=now)
+        return reports
+
+
+def _commit(
+    chunk: FetchChunk, results: Sequence[Result], calls: int, delay: jobs.Delay | None, save: Save
+) -> list[TrackReport]:
+    counts = jobs.Counts()
+    failures: list[jobs.Failure] = []
+    with transaction.atomic():
+        is_done = jobs.advance_chunk(chunk, count=len(results))
+        reports = save(chunk.job_id, results, counts, failures)
         put_off = [result.track_id for result in results if result.is_unanswered]
         if put_off and delay is not None:
             jobs.split_chunk(chunk, put_off, delay=delay)
@@ -168,22 +191,23 @@ def _commit(
     return reports
 
 
-def _update(tracks: Sequence[Track]) -> None:
-    """Write what a fetch may change, of many tracks, each with its own values.
+def update_each(rows: Sequence[Model], names: Collection[str]) -> None:
+    """Write some fields of many rows of a table, each with its own values.
 
     Not bulk_create with update_conflicts or bulk_update, which cost a worker 20 % more processor time in
     all, and the first of which brings a deleted track back.
     """
-    fields = [field for field in Track._meta.concrete_fields if field.name in WRITTEN_FIELDS]
+    table = rows[0]._meta
+    fields = [field for field in table.concrete_fields if field.name in names]
     quote = connection.ops.quote_name
     assignments = ", ".join(f"{quote(str(field.column))} = %s" for field in fields)
-    rows = [
-        [*(field.get_db_prep_save(field.pre_save(track, False), connection) for field in fields), track.pk]
-        for track in tracks
+    values = [
+        [*(field.get_db_prep_save(field.pre_save(row, False), connection) for field in fields), row.pk]
+        for row in rows
     ]
     with connection.cursor() as cursor:
         # Only names of our own columns are put into the text.
         cursor.executemany(
-            f"UPDATE {quote(Track._meta.db_table)} SET {assignments} WHERE id = %s",  # noqa: S608
-            rows,
+            f"UPDATE {quote(table.db_table)} SET {assignments} WHERE id = %s",  # noqa: S608
+            values,
         )

@@ -1,5 +1,6 @@
 """Jobs: asking for them, planning, leases, states. The only writer of job and chunk state."""
 
+from catalog.jobs.audience import note_refused_platforms
 from catalog.jobs.leases import (
     MAX_LEASES,
     SUSPICIOUS_LEASES,
@@ -26,9 +27,11 @@ from catalog.jobs.planning import add_imported_tracks, plan_job
 from catalog.jobs.requests import (
     Requested,
     User,
+    request_audience,
     request_import,
     request_metadata,
     request_retry,
+    request_stale_audience,
     request_stale_metadata,
 )
 from catalog.jobs.states import (
@@ -63,6 +66,7 @@ __all__ = [
     "has_work",
     "is_wanted",
     "lease_count_after_advance",
+    "note_refused_platforms",
     "pause_job",
     "plan_job",
     "postpone_chunk",
@@ -70,9 +74,11 @@ __all__ = [
     "record_outcomes",
     "release_chunk",
     "renew_lease",
+    "request_audience",
     "request_import",
     "request_metadata",
     "request_retry",
+    "request_stale_audience",
     "request_stale_metadata",
     "resume_job",
     "ring",

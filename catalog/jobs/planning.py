@@ -11,6 +11,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
 
+from catalog.jobs.audience import next_audience_tracks
 from catalog.jobs.states import Status, finish_if_done, ring, ring_on_commit
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 
@@ -82,6 +83,8 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
     position = job.plan_position or {"phase": "never_fetched", "count": 0}
     limit = job.request.get("limit")
     room = settings.CHUNK_SIZE * (CHUNKS_PER_STEP if job.plan_steps else CHUNKS_OF_FIRST_STEP)
+    if job.is_audience:
+        return next_audience_tracks(job, room=room)
     if limit is not None:
         room = min(room, limit - position["count"])
     tracks = Track.objects.awaited(now=job.created_at).order_by("metadata_fetched_at", "pk")

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,9 +14,10 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from catalog.jobs import states
+from catalog.jobs.audience import audience_request
 from catalog.jobs.planning import add_chunks
 from catalog.jobs.states import IllegalTransition
-from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.models import FetchChunk, MetadataFetchTask, Track, platform_names
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,19 @@ class Requested:
         return f"Task #{job.pk} is queued."
 
 
+def checked_selection(track_ids: Iterable[int]) -> list[int]:
+    """Return the tracks of a selection in order. Raises ValueError for none, or for too many."""
+    ids = sorted(set(track_ids))
+    if not ids:
+        raise ValueError("No track is selected.")
+    if len(ids) > LARGEST_SELECTION:
+        raise ValueError(
+            f"{len(ids):,} tracks are more than one selection can hold ({LARGEST_SELECTION:,}). "
+            "Narrow the list, or fetch everything that is stale."
+        )
+    return ids
+
+
 def request_metadata(
     track_ids: Iterable[int],
     *,
@@ -69,14 +83,7 @@ def request_metadata(
     but for any that is fetched between now and then. `is_rung` False leaves it to the caller to do the
     work in this process. Raises ValueError for none, or for more than LARGEST_SELECTION.
     """
-    ids = sorted(set(track_ids))
-    if not ids:
-        raise ValueError("No track is selected.")
-    if len(ids) > LARGEST_SELECTION:
-        raise ValueError(
-            f"{len(ids):,} tracks are more than one selection can hold ({LARGEST_SELECTION:,}). "
-            "Narrow the list, or fetch everything that is stale."
-        )
+    ids = checked_selection(track_ids)
     is_single = len(ids) == 1
     digest = hashlib.sha256(repr(ids).encode()).hexdigest()[:32]
     return _request(
@@ -110,6 +117,75 @@ def request_stale_metadata(
         request={"what": what, "limit": limit},
         dedupe_key=what if limit is None else f"{what}:{limit}",
         only_stale=True,
+        requested_by=requested_by,
+    )
+
+
+def request_audience(
+    track_ids: Iterable[int],
+    *,
+    platforms: Sequence[str] | None = None,
+    days: int | None = None,
+    fill_gaps: bool = False,
+    requested_by: User = None,
+    only_stale: bool = False,
+    parent: MetadataFetchTask | None = None,
+    title: str = "",
+    is_rung: bool = True,
+) -> Requested:
+    """Ask for the audience of chosen tracks, on these platforms (None: those of the settings).
+
+    With `days`, as far back as that; else only what has come since the last fetch. With `fill_gaps`, only
+    the days that are missing in between. Raises ValueError for no tracks, or for more than
+    LARGEST_SELECTION.
+    """
+    ids = checked_selection(track_ids)
+    is_single = len(ids) == 1
+    request = audience_request(what="tracks", platforms=platforms, days=days, fill_gaps=fill_gaps)
+    names = platform_names(request["platforms"])
+    whose = str(Track.objects.get(pk=ids[0])) if is_single else f"{len(ids):,} chosen tracks"
+    return _request(
+        task_type=Type.AUDIENCE if is_single else Type.BULK_AUDIENCE,
+        title=(title or f"Audience on {names}: {whose}")[:200],
+        request=request,
+        dedupe_key=f"audience:{_digest(ids, request)}:{'stale' if only_stale else 'all'}",
+        only_stale=only_stale,
+        track_ids=ids,
+        requested_by=requested_by,
+        parent=parent,
+        is_rung=is_rung,
+    )
+
+
+def request_stale_audience(
+    *,
+    platforms: Sequence[str] | None = None,
+    days: int | None = None,
+    fill_gaps: bool = False,
+    never_fetched_only: bool = False,
+    limit: int | None = None,
+    requested_by: User = None,
+) -> Requested:
+    """Ask for every audience that is stale, was never fetched, or has gaps; planned by a worker.
+
+    Raises ValueError for a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError("The limit must be at least 1.")
+    what = "gaps" if fill_gaps else "never_fetched" if never_fetched_only else "stale"
+    request = audience_request(what=what, platforms=platforms, days=days, fill_gaps=fill_gaps, limit=limit)
+    titles = {
+        "gaps": "Gaps in the audience",
+        "never_fetched": "Audience never fetched",
+        "stale": "All stale audience",
+    }
+    title = f"{titles[what]} on {platform_names(request['platforms'])}"
+    return _request(
+        task_type=Type.BULK_AUDIENCE,
+        title=(title if limit is None else f"{title}, at most {limit:,}")[:200],
+        request=request,
+        dedupe_key=f"audience_{what}:{_digest([], request)}",
+        only_stale=not fill_gaps,
         requested_by=requested_by,
     )
 
@@ -149,6 +225,16 @@ def request_retry(job: MetadataFetchTask, *, requested_by: User = None) -> Reque
     if job.is_active:
         raise IllegalTransition(job, MetadataFetchTask.Status.PENDING)
     track_ids = set(job.failures.filter(track__isnull=False).values_list("track_id", flat=True))
+    if track_ids and job.is_audience:
+        return request_audience(
+            (pk for pk in track_ids if pk is not None),
+            platforms=job.request["platforms"],
+            days=job.request["days"],
+            fill_gaps=job.request["fill_gaps"],
+            requested_by=requested_by,
+            parent=job,
+            title=f"Failures of task #{job.pk}"[:200],
+        )
     if track_ids:
         return request_metadata(
             (pk for pk in track_ids if pk is not None),
@@ -187,7 +273,7 @@ def _request(
             title=title,
             request=request,
             dedupe_key=dedupe_key,
-            fresh_after=Now() - timedelta(days=settings.METADATA_REFRESH_DAYS if only_stale else 0),
+            fresh_after=Now() - (_refresh_interval(task_type) if only_stale else timedelta(0)),
             requested_by_id=user_id,
             parent=parent,
             retry_count=parent.retry_count + 1 if parent else 0,
@@ -221,6 +307,17 @@ def _request(
             _ring_on_commit(requested)
         return requested
     raise AssertionError("unreachable")
+
+
+def _refresh_interval(task_type: str) -> timedelta:
+    if task_type in (Type.AUDIENCE, Type.BULK_AUDIENCE):
+        return timedelta(hours=settings.AUDIENCE_REFRESH_HOURS)
+    return timedelta(days=settings.METADATA_REFRESH_DAYS)
+
+
+def _digest(ids: list[int], request: dict[str, Any]) -> str:
+    """Return what tells a request from others that ask for something else."""
+    return hashlib.sha256(repr((ids, sorted(request.items()))).encode()).hexdigest()[:32]
 
 
 def _ring_on_commit(requested: Requested) -> None:

@@ -42,12 +42,14 @@ class Migration(migrations.Migration):
                 ('id', models.AutoField(primary_key=True, serialize=False)),
                 ('track', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='audiences', to='catalog.track')),
                 ('platform', models.CharField(choices=[('spotify', 'Spotify'), ('youtube', 'YouTube'), ('shazam', 'Shazam'), ('soundcloud', 'SoundCloud'), ('tiktok', 'TikTok'), ('instagram', 'Instagram'), ('youtube-shorts', 'YouTube Shorts'), ('audiomack', 'Audiomack'), ('jiosaavn', 'JioSaavn'), ('anghami', 'Anghami'), ('last-fm', 'Last.fm'), ('genius', 'Genius'), ('gaana', 'Gaana'), ('melon', 'Melon'), ('line-music', 'LINE MUSIC')], max_length=20)),
-                ('latest_day', models.DateField(blank=True, help_text='The newest day with a figure.', null=True)),
+                ('latest_day', models.DateField(blank=True, help_text='The newest day with a figure of every identifier.', null=True)),
                 ('latest_value', models.BigIntegerField(blank=True, help_text='The figure of that day: all identifiers together.', null=True)),
                 ('gain', models.BigIntegerField(blank=True, help_text='What the last 28 days added, as far as they are known.', null=True)),
                 ('trend', models.JSONField(blank=True, default=list, help_text='The gain of each of these days, oldest first; null: not known.')),
                 ('first_day', models.DateField(blank=True, help_text='The oldest day with a figure.', null=True)),
-                ('days_known', models.PositiveIntegerField(default=0, help_text='Days with a figure: less than from the first to the latest means gaps.')),
+                ('last_day', models.DateField(blank=True, help_text='The newest day with any figure.', null=True)),
+                ('days_known', models.PositiveIntegerField(default=0, help_text='Days with a figure.')),
+                ('missing_days', models.PositiveIntegerField(default=0, help_text='Days between the first and the last that have none.')),
                 ('fetched_from', models.DateField(blank=True, help_text='The oldest day ever asked for.', null=True)),
                 ('fetched_until', models.DateField(blank=True, help_text='The newest day ever asked for.', null=True)),
                 ('fetched_at', models.DateTimeField(blank=True, help_text='When Soundcharts last answered.', null=True)),
@@ -98,6 +100,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='trackaudience',
             index=models.Index(fields=['platform', 'fetched_at'], name='audience_fetched'),
+        ),
+        migrations.AddIndex(
+            model_name='trackaudience',
+            index=models.Index(condition=models.Q(('retry_at', None), _negated=True), fields=['platform', 'retry_at'], name='audience_waiting'),
         ),
         migrations.AddConstraint(
             model_name='trackaudience',

@@ -1,9 +1,10 @@
 """How tracks are doing on each platform: a figure a day, and a summary for lists. See docs/audience.md."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 from catalog.models.tracks import Track
 from soundcharts.platforms import AUDIENCE_PLATFORMS
@@ -34,7 +35,9 @@ class TrackAudience(models.Model):
     track = models.ForeignKey(Track, on_delete=models.CASCADE, db_index=False, related_name="audiences")
     platform = models.CharField(max_length=20, choices=PLATFORM_CHOICES)
 
-    latest_day = models.DateField(null=True, blank=True, help_text="The newest day with a figure.")
+    latest_day = models.DateField(
+        null=True, blank=True, help_text="The newest day with a figure of every identifier."
+    )
     latest_value = models.BigIntegerField(
         null=True, blank=True, help_text="The figure of that day: all identifiers together."
     )
@@ -45,8 +48,10 @@ class TrackAudience(models.Model):
         default=list, blank=True, help_text="The gain of each of these days, oldest first; null: not known."
     )
     first_day = models.DateField(null=True, blank=True, help_text="The oldest day with a figure.")
-    days_known = models.PositiveIntegerField(
-        default=0, help_text="Days with a figure: less than from the first to the latest means gaps."
+    last_day = models.DateField(null=True, blank=True, help_text="The newest day with any figure.")
+    days_known = models.PositiveIntegerField(default=0, help_text="Days with a figure.")
+    missing_days = models.PositiveIntegerField(
+        default=0, help_text="Days between the first and the last that have none."
     )
 
     fetched_from = models.DateField(null=True, blank=True, help_text="The oldest day ever asked for.")
@@ -66,8 +71,13 @@ class TrackAudience(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("track", "platform"), name="one_audience_per_track_and_platform"),
         )
-        # Counts what is fresh, for the price of a refresh.
-        indexes = (models.Index(fields=("platform", "fetched_at"), name="audience_fetched"),)
+        # What is fresh, and what is waiting although it is not: counted for the price of a refresh.
+        indexes = (
+            models.Index(fields=("platform", "fetched_at"), name="audience_fetched"),
+            models.Index(
+                fields=("platform", "retry_at"), condition=~Q(retry_at=None), name="audience_waiting"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.platform_name} of {self.track}"
@@ -81,12 +91,10 @@ class TrackAudience(models.Model):
         """What is counted: "streams"."""
         return AUDIENCE_PLATFORMS[self.platform].noun if self.platform in AUDIENCE_PLATFORMS else "plays"
 
-    @property
-    def missing_days(self) -> int:
-        """How many days between the first and the latest have no figure."""
-        if self.first_day is None or self.latest_day is None:
-            return 0
-        return (self.latest_day - self.first_day).days + 1 - self.days_known
+    def count_days(self, *, first: date | None, last: date | None, known: int) -> None:
+        """Note, unsaved, between which days how many have a figure."""
+        self.first_day, self.last_day, self.days_known = first, last, known
+        self.missing_days = 0 if first is None or last is None else (last - first).days + 1 - known
 
 
 class AudienceRecording(models.Model):

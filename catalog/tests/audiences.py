@@ -24,12 +24,12 @@ def add_audience(
         "latest_value": summary.latest_value,
         "gain": summary.gain,
         "trend": summary.trend,
-        "first_day": min(known, default=None),
-        "days_known": len(known),
         "fetched_from": min(known, default=None),
         "fetched_until": max(known, default=None),
     }
-    audience = TrackAudience.objects.create(track=track, platform=platform, **values | fields)
+    audience = TrackAudience(track=track, platform=platform, **values | fields)
+    audience.count_days(first=min(known, default=None), last=max(known, default=None), known=len(known))
+    audience.save()
     for number, days in enumerate(recordings):
         recording = AudienceRecording.objects.create(audience=audience, identifier=f"{track.pk}-{number}")
         AudienceDay.objects.bulk_create(

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from catalog import doorbell, jobs
-from catalog.fetching.ahead import Result
+from catalog.fetching.results import Result
 from catalog.fetching.saving import save_results
 from catalog.jobs import planning
 from catalog.jobs.states import TRANSITIONS, Status

@@ -6,8 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Max, Min, QuerySet
 from django.utils import timezone
 
 from catalog.models import AudienceDay, AudienceRecording, Track, TrackAudience
@@ -66,21 +65,21 @@ def _prune(audience_ids: list[int], track_ids: list[int], before: date) -> int:
     # Whoever saves days locks the tracks, in key order, before anything else.
     list(Track.objects.select_for_update(no_key=True).filter(pk__in=track_ids).order_by("pk").values("pk"))
     count, _ = _days_of(audience_ids, before).delete()
-    audiences = TrackAudience.objects.filter(pk__in=audience_ids)
-    left = (
-        AudienceDay.objects.filter(recording__audience=OuterRef("pk"))
-        .order_by()
-        .values("recording__audience")
-        .annotate(days=Count("day", distinct=True))
-        .values("days")
+    left = {
+        audience_id: (first, last, known)
+        for audience_id, first, last, known in AudienceDay.objects.filter(
+            recording__audience__in=audience_ids
+        )
+        .values_list("recording__audience")
+        .annotate(Min("day"), Max("day"), Count("day", distinct=True))
+    }
+    audiences = list(TrackAudience.objects.filter(pk__in=audience_ids))
+    for audience in audiences:
+        first, last, known = left.get(audience.pk, (None, None, 0))
+        audience.count_days(first=first, last=last, known=known)
+        if audience.fetched_from is not None:
+            audience.fetched_from = max(audience.fetched_from, before)
+    TrackAudience.objects.bulk_update(
+        audiences, ("first_day", "last_day", "days_known", "missing_days", "fetched_from"), batch_size=100
     )
-    audiences.update(days_known=Coalesce(Subquery(left), 0))
-    audiences.filter(days_known=0).update(first_day=None)
-    audiences.filter(~Q(days_known=0)).update(first_day=Subquery(_first_day()))
-    audiences.filter(fetched_from__lt=before).update(fetched_from=before)
     return count
-
-
-def _first_day() -> QuerySet[Any, Any]:
-    days = AudienceDay.objects.filter(recording__audience=OuterRef("pk")).order_by("day")
-    return days.values("day")[:1]
