@@ -26,6 +26,8 @@ CHECK_EVERY = 900
 # Days that one call for an audience covers, and as many are asked for at first (API notes).
 PERIOD_DAYS = 90
 FIRST_DAYS = 90
+# Days back that can be asked for: longer than any platform has counted.
+LONGEST_DAYS = 3650
 
 _noted_at: dict[str, float] = {}
 
@@ -82,9 +84,12 @@ def estimate_audience_calls(
 
 
 def count_due_audiences(
-    *, platforms: Sequence[str] | None = None, never_fetched_only: bool = False
+    *, platforms: Sequence[str] | None = None, days: int | None = None, never_fetched_only: bool = False
 ) -> dict[str, int]:
-    """Return on how many tracks each platform is stale, or was never fetched, and not waited for."""
+    """Return for how many tracks each platform is to be asked: those that are stale and not waited for.
+
+    With `days`, also those that are not known so far back.
+    """
     now = timezone.now()
     tracks = Track.objects.awaited(now=now).count()
     counts = {}
@@ -93,9 +98,18 @@ def count_due_audiences(
         is_stale = Q(fetched_at=None)
         if not never_fetched_only:
             is_stale |= Q(fetched_at__lt=audience_stale_before(now))
+            if days is not None:
+                is_stale |= Q(fetched_from__gt=now.date() - timedelta(days=days - 1))
         not_due = known.exclude(is_stale).count() + known.filter(is_stale, retry_at__gt=now).count()
         counts[platform] = max(0, tracks - not_due)
     return counts
+
+
+def count_audience_gaps(*, platforms: Sequence[str] | None = None) -> dict[str, int]:
+    """Return how many tracks lack days in between on each platform."""
+    wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
+    with_gaps = TrackAudience.objects.filter(missing_days__gt=0)
+    return {platform: with_gaps.filter(platform=platform).count() for platform in wanted}
 
 
 def price_of(calls: int) -> Price:

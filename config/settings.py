@@ -372,6 +372,15 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=SWEEP_SECONDS),
     },
 }
+# When every stale audience is fetched: hour,minute (UTC). Empty: never, since it costs a call a track a day.
+if _text("AUDIENCE_REFRESH_AT", ""):
+    _refresh_at = _numbers("AUDIENCE_REFRESH_AT", "")
+    if len(_refresh_at) != 2 or _refresh_at[0] > 23 or _refresh_at[1] > 59:
+        raise ImproperlyConfigured("AUDIENCE_REFRESH_AT must be hour,minute such as 4,45, or empty.")
+    CELERY_BEAT_SCHEDULE["refresh-stale-audience"] = {
+        "task": "catalog.tasks.fetch_all_tracks_audience",
+        "schedule": crontab(hour=_refresh_at[0], minute=_refresh_at[1]),
+    }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 
 # --- Logging ------------------------------------------------------------------------------------

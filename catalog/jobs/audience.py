@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -76,7 +77,10 @@ def _has_never(job: MetadataFetchTask) -> Q:
 def _aged(
     job: MetadataFetchTask, tracks: QuerySet[Track], position: dict[str, Any], room: int
 ) -> list[tuple[int, str]]:
-    is_due = Q(fetched_at__lt=job.fresh_after) & (Q(retry_at=None) | Q(retry_at__lte=job.created_at))
+    is_due = Q(fetched_at__lt=job.fresh_after)
+    if (days := job.request["days"]) is not None:
+        is_due |= Q(fetched_from__gt=job.created_at.date() - timedelta(days=days - 1))
+    is_due &= Q(retry_at=None) | Q(retry_at__lte=job.created_at)
     due = (Exists(_rows(platform).filter(is_due)) for platform in job.request["platforms"])
     # By the stamp of any platform: whatever this job fetches gets a newer one.
     found = tracks.filter(

@@ -60,6 +60,8 @@ def value_of(expression: str, **environment: str) -> object:
         ("METADATA_REFRESH_DAYS", "0"),
         ("METADATA_REFRESH_AT", "24,0"),
         ("METADATA_REFRESH_AT", "3"),
+        ("AUDIENCE_REFRESH_AT", "24,0"),
+        ("AUDIENCE_REFRESH_AT", "often"),
         ("BATCH_RETRY_DELAYS", "30,soon"),
         ("CHUNK_SIZE", "100000"),
         ("SOUNDCHARTS_AUDIENCE_PLATFORMS", "spotify,napster"),
@@ -119,3 +121,9 @@ def test_an_environment_variable_wins_over_the_file(tmp_path):
     file.write_text("CHUNK_SIZE=7\nSOUNDCHARTS_TIMEOUT=9\n")
     both = value_of("[settings.CHUNK_SIZE, settings.SOUNDCHARTS_TIMEOUT]", ENV_FILE=str(file), CHUNK_SIZE="8")
     assert both == [8, 9]
+
+
+def test_audience_is_refreshed_by_itself_only_if_asked_for():
+    schedule = "sorted(settings.CELERY_BEAT_SCHEDULE)"
+    assert "refresh-stale-audience" not in value_of(schedule)
+    assert "refresh-stale-audience" in value_of(schedule, AUDIENCE_REFRESH_AT="4,45")
