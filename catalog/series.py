@@ -12,7 +12,8 @@ from catalog.models import TREND_DAYS
 
 Series = Mapping[int, Mapping[date, int]]
 
-# A recording without a figure for this long has left the platform; until then its figure is late.
+# A recording without a figure for this long at the end of a series has left the platform, and one without at
+# the beginning has come to it; otherwise its figure is late, or missing.
 LATE_DAYS = 7
 DAY = timedelta(days=1)
 
@@ -95,9 +96,11 @@ def _whole_days(series: Series) -> list[date]:
     recordings = [values for values in series.values() if values]
     days = {day for values in recordings for day in values}
     if len(recordings) > 1:
-        latest = max(days)
+        earliest, latest = min(days), max(days)
         for values in recordings:
             first, last = min(values), max(values)
+            if (first - earliest).days <= LATE_DAYS:
+                first = earliest
             if (latest - last).days <= LATE_DAYS:
                 last = latest
             days = {day for day in days if day in values or not first <= day <= last}

@@ -19,11 +19,11 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from catalog import jobs
-from catalog.admin.tracks import job_address, tell
+from catalog.admin.answers import job_address, tell
 from catalog.fetching import LIST_PAGE
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import FetchFailure, MetadataFetchTask
-from catalog.quota import estimate_calls, price_of
+from catalog.quota import estimate_audience_calls, estimate_calls, price_of
 
 Status = MetadataFetchTask.Status
 SHOWN_FAILURES = 50
@@ -162,9 +162,12 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
         # Of an import's failures some have no track: there is nothing to ask for again.
         failed_tracks = failures.exclude(track=None).count() if job.failed_tracks else 0
         is_import_again = not failed_tracks and job.is_import and job.status == Status.FAILED
-        retry_calls = (
-            _count_calls(job, job.request["limit"]) if is_import_again else estimate_calls(failed_tracks)
-        )
+        if is_import_again:
+            retry_calls = _count_calls(job, job.request["limit"])
+        elif job.is_audience:
+            retry_calls = _count_calls(job, failed_tracks)
+        else:
+            retry_calls = estimate_calls(failed_tracks)
         can_retry = not job.is_active and (failed_tracks > 0 or is_import_again)
         return {
             "job": job,
@@ -214,6 +217,8 @@ class MetadataFetchTaskAdmin(ReadOnlyAdmin):
 
 def _count_calls(job: MetadataFetchTask, tracks: int) -> int:
     """Return the calls that so many tracks of a job spend; an import only lists them."""
+    if job.is_audience:
+        return estimate_audience_calls(tracks, platforms=job.request["platforms"], days=job.request["days"])
     return math.ceil(tracks / LIST_PAGE) if job.is_import else estimate_calls(tracks)
 
 

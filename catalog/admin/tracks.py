@@ -18,38 +18,15 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from catalog import jobs
+from catalog.admin.answers import go_to, job_address, tell
+from catalog.admin.audience import AudienceMixin
 from catalog.admin.forms import FetchAllForm, FetchNowForm, ImportForm, TrackForm, plural
 from catalog.fetching import fetch_track_now
 from catalog.jobs.requests import LARGEST_SELECTION
-from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from catalog.models import METADATA_FIELDS, Track
 from catalog.quota import estimate_calls, price_of
 
 logger = logging.getLogger(__name__)
-
-
-def go_to(request: HttpRequest, address: str) -> HttpResponse:
-    """Send the browser to another page, also from a dialog that was posted in the background."""
-    if request.headers.get("HX-Request"):
-        return HttpResponse(headers={"HX-Redirect": address})
-    return HttpResponseRedirect(address)
-
-
-def job_address(job: MetadataFetchTask) -> str:
-    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
-
-
-def tell(request: HttpRequest, requested: jobs.Requested) -> None:
-    """Say what became of a request for a job, with the way to it."""
-    is_plain = requested.is_rung and not requested.is_joined
-    messages.add_message(
-        request,
-        messages.SUCCESS if is_plain else messages.WARNING,
-        format_html(
-            '{} <a class="ln-link" href="{}">Follow its progress</a>',
-            requested.sentence,
-            job_address(requested.job),
-        ),
-    )
 
 
 class FreshnessFilter(admin.SimpleListFilter):
@@ -78,9 +55,12 @@ class FreshnessFilter(admin.SimpleListFilter):
 
 
 @admin.register(Track)
-class TrackAdmin(ModelAdmin):
+class TrackAdmin(AudienceMixin, ModelAdmin):
     form = TrackForm
-    list_display = ("title", "isrc", "label", "genre", "release_date", "freshness", "metadata_fetched_at")
+    list_display = (
+        *("title", *AudienceMixin.audience_columns),
+        *("isrc", "label", "genre", "release_date", "freshness", "metadata_fetched_at"),
+    )
     list_filter = (FreshnessFilter,)
     search_fields = ("name", "credit_name", "isrc")
     search_help_text = "Name, credit or ISRC (from their beginning), or a whole UUID"
@@ -124,9 +104,9 @@ class TrackAdmin(ModelAdmin):
             },
         ),
     )
-    actions = ("fetch_in_background", "create_bulk_task")
-    actions_list = ("import_from_api", "fetch_all_metadata")
-    actions_detail = ("fetch_now",)
+    actions = ("fetch_in_background", "create_bulk_task", *AudienceMixin.audience_actions)
+    actions_list = ("import_from_api", "fetch_all_metadata", "fetch_all_audience")
+    actions_detail = ("fetch_now", "fetch_audience_now")
 
     # --- permissions
 

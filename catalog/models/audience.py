@@ -91,6 +91,11 @@ class TrackAudience(models.Model):
         """What is counted: "streams"."""
         return AUDIENCE_PLATFORMS[self.platform].noun if self.platform in AUDIENCE_PLATFORMS else "plays"
 
+    @property
+    def script_id(self) -> str:
+        """The name under which a page holds the figures of its chart."""
+        return f"audience-{self.platform}"
+
     def count_days(self, *, first: date | None, last: date | None, known: int) -> None:
         """Note, unsaved, between which days how many have a figure."""
         self.first_day, self.last_day, self.days_known = first, last, known

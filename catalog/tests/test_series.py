@@ -42,10 +42,17 @@ def test_an_identifier_that_left_the_platform_is_not_waited_for():
     assert summarize(series).latest_value == 119
 
 
-def test_a_new_identifier_is_no_gain():
+def test_an_identifier_that_is_missing_at_the_beginning_is_not_taken_for_a_new_one():
     series = {1: days_from(FIRST, [10, 20, 30]), 2: days_from(day(1), [1000, 1001])}
-    assert gains(series) == {day(1): 10, day(2): 11}
-    assert summarize(series).gain == 21
+    assert list(totals(series)) == [day(1), day(2)]
+
+
+def test_a_new_identifier_is_no_gain():
+    series = {1: days_from(FIRST, list(range(10, 22))), 2: days_from(day(10), [1000, 1001])}
+    assert totals(series)[day(9)] == 19
+    assert gains(series)[day(10)] == 1
+    assert gains(series)[day(11)] == 2
+    assert summarize(series).gain == 12
 
 
 def test_the_summary_is_of_the_last_28_days():
