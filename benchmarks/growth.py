@@ -39,7 +39,7 @@ def measure_growth(folder: Path, *, sizes: Sequence[int]) -> dict[str, float]:
         _get(client, "")
         found = {
             "stale_query": _stale_query(),
-            "changelist": _median(lambda: _get(client, "")),
+            "changelist": median(lambda: _get(client, "")),
             **_click(),
             **_plan(),
         }
@@ -62,7 +62,7 @@ def _seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _median(action: Callable[[], object]) -> float:
+def median(action: Callable[[], object]) -> float:
     """Return the median time in milliseconds."""
     return statistics.median(_seconds(action) for _ in range(REPEATS)) * 1000
 
@@ -80,8 +80,8 @@ def _first_chunk(tracks: TrackQuerySet) -> TrackQuerySet:
 def _stale_query() -> float:
     """Return the milliseconds for the first chunk of whichever is slower, never fetched or aged."""
     return max(
-        _median(lambda: list(_first_chunk(Track.objects.never_fetched()).values_list("pk", flat=True))),
-        _median(lambda: list(_first_chunk(Track.objects.aged()).values_list("pk", flat=True))),
+        median(lambda: list(_first_chunk(Track.objects.never_fetched()).values_list("pk", flat=True))),
+        median(lambda: list(_first_chunk(Track.objects.aged()).values_list("pk", flat=True))),
     )
 
 
@@ -136,10 +136,10 @@ def _staff_at_full_size(client: Client) -> dict[str, float]:
     last_page = -(-Track.objects.count() // 50)
     dialog = reverse("admin:catalog_track_fetch_all_metadata")
     found = {
-        "search": _median(lambda: _get(client, "?q=Harbour+Echo+4711")),
-        "filter": _median(lambda: _get(client, "?freshness=stale")),
-        "last_page": _median(lambda: _get(client, f"?p={last_page}")),
-        "price": _median(lambda: client.get(dialog)),
+        "search": median(lambda: _get(client, "?q=Harbour+Echo+4711")),
+        "filter": median(lambda: _get(client, "?freshness=stale")),
+        "last_page": median(lambda: _get(client, f"?p={last_page}")),
+        "price": median(lambda: client.get(dialog)),
         "button": _seconds(lambda: client.post(dialog, {"_form_submitted": "on"})) * 1000,
         "is_found_by_index": float(_is_found_by_index()),
     }
