@@ -17,6 +17,7 @@ from catalog.models import TREND_DAYS, AudienceDay, AudienceRecording, Track, Tr
 from catalog.series import DAY, summarize
 from soundcharts.audience import PlatformForbidden
 from soundcharts.errors import SoundchartsError
+from soundcharts.fields import MAX_COUNT
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,10 @@ class SavesAudience:
         _write_days([pair for pair in pairs.values() if pair.answer.error is None])
         for pair in pairs.values():
             _note_answer(pair, now)
+            if pair.warnings:
+                logger.warning(
+                    "job %s: track %s: %s", job_id, pair.row.track_id, "; ".join(pair.warnings[:5])
+                )
         if pairs:
             update_each([pair.row for pair in pairs.values()], SUMMARY_FIELDS)
         _stamp(tracks, pairs.values(), now)
@@ -210,8 +215,13 @@ def _merge(pair: _Pair, audience_id: int, recordings: dict[tuple[int, str], int]
     )
     summary = summarize(pair.kept)
     if summary.latest_day is not None and (row.latest_day is None or summary.latest_day >= row.latest_day):
-        row.latest_day, row.latest_value = summary.latest_day, summary.latest_value
-        row.gain, row.trend = summary.gain, summary.trend
+        row.latest_day, row.latest_value = summary.latest_day, _storable(summary.latest_value)
+        row.gain, row.trend = _storable(summary.gain), summary.trend
+
+
+def _storable(count: int | None) -> int | None:
+    """Return a sum as a column can hold it: each figure fits, but nothing is known of several together."""
+    return None if count is None else max(-MAX_COUNT, min(count, MAX_COUNT))
 
 
 def _note_answer(pair: _Pair, now: datetime) -> None:

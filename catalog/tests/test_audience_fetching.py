@@ -361,6 +361,22 @@ def test_figures_that_were_not_asked_for_are_left_out(simulator, broker, monkeyp
     assert max(map(len, series_of(track))) <= 100
 
 
+def test_sums_beyond_64_bits_do_not_stop_the_job(simulator, broker, monkeypatch):
+    tracks = add_tracks(simulator, 2)
+    get = SoundchartsService.get_audience_series
+
+    def with_giants(self, *args, **options):
+        page = get(self, *args, **options)
+        day = page.items[0].date
+        return type(page)(
+            tuple(type(page.items[0])(date=day, identifier=name, value=2**63 - 1) for name in "ab")
+        )
+
+    monkeypatch.setattr(SoundchartsService, "get_audience_series", with_giants)
+    assert run(ask(tracks)).updated_tracks == 2
+    assert set(TrackAudience.objects.values_list("latest_value", flat=True)) == {2**63 - 1}
+
+
 def test_a_track_deleted_in_between_is_skipped(simulator, broker):
     tracks = add_tracks(simulator, 3)
     job = ask(tracks)
