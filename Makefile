@@ -53,7 +53,7 @@ check: $(VENV)/.dev ## Check migrations, and the settings as in production
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.com \
 		SOUNDCHARTS_APP_ID=a SOUNDCHARTS_API_KEY=b $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-bench: $(VENV)/.dev ## Measure speed and memory; fail when a bound is missed (about 7 minutes; QUICK=1: 2)
+bench: $(VENV)/.dev ## Measure speed and memory; fail when a bound is missed (about 14 minutes; QUICK=1: 4)
 	$(BIN)/python -m benchmarks $(if $(filter-out 0,$(QUICK)),--quick)
 
 clean: ## Remove the virtual environment and what the processes wrote
