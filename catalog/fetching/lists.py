@@ -16,16 +16,16 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from catalog import jobs, quota
 from catalog.fetching.ahead import QUEUED, SAVED_TOGETHER, fetch_threads
 from catalog.fetching.saving import (
     NotSaved,
     again_on_a_new_connection,
+    database_now,
     insert_tracks,
     move_on,
-    update_tracks,
+    save_answers,
     with_database_back,
 )
 from catalog.mapping import apply_song
@@ -236,7 +236,7 @@ def commit_items(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.De
         is_done = jobs.advance_chunk(chunk, count=len(items))
         items = _without_deleted(items)
         songs = {item.answer.uuid: item.answer for item in items if isinstance(item.answer, Song)}
-        added, here = _save_songs(songs, now=_database_now(chunk))
+        added, here = _save_songs(songs, job_id=job.pk, now=database_now(chunk))
         rows = list(_rows_of(job, items, added, here))
         jobs.add_imported_tracks(job, [row.track_id for row in rows if row.track_id is not None])
         ImportRow.objects.bulk_create(rows)
@@ -270,31 +270,17 @@ def _without_deleted(items: list[Item]) -> list[Item]:
     return [item if item.track_id in here else replace(item, track_id=None) for item in items]
 
 
-def _database_now(chunk: FetchChunk) -> datetime:
-    now: datetime = (
-        FetchChunk.objects.filter(pk=chunk.pk).annotate(now=Now()).values_list("now", flat=True).get()
-    )
-    return now
-
-
-def _save_songs(songs: dict[UUID, Song], *, now: datetime) -> tuple[dict[UUID, int], dict[UUID, int]]:
+def _save_songs(
+    songs: dict[UUID, Song], *, job_id: int, now: datetime
+) -> tuple[dict[UUID, int], dict[UUID, int]]:
     """Put songs onto the tracks that are here and make the others; return the keys of new and old tracks."""
     if not songs:
         return {}, {}
     # In key order, so that two jobs with the same tracks never wait for each other in a ring.
     known = list(Track.objects.select_for_update().filter(uuid__in=songs).order_by("pk"))
-    changed: list[Track] = []
-    unchanged: list[Track] = []
-    for track in known:
-        _, needs_write = apply_song(track, songs[track.uuid], fetched_at=now)
-        (changed if needs_write else unchanged).append(track)
-    if changed:
-        update_tracks(changed)
-    if unchanged:
-        keys = [track.pk for track in unchanged]
-        Track.objects.filter(pk__in=keys).update(metadata_fetched_at=now)
+    save_answers([(track, songs[track.uuid]) for track in known], job_id=job_id, now=now)
     here = {track.uuid: track.pk for track in known}
-    new = [Track(uuid=uuid) for uuid in songs if uuid not in here]
+    new = [Track(uuid=uuid, metadata_job_id=job_id) for uuid in songs if uuid not in here]
     for track in new:
         apply_song(track, songs[track.uuid], fetched_at=now)
     added = insert_tracks(new)

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -118,52 +119,23 @@ def _commit(
     chunk: FetchChunk, results: Sequence[Result], calls: int, delay: jobs.Delay | None
 ) -> list[TrackReport]:
     counts = jobs.Counts()
-    failures: list[jobs.Failure] = []
-    reports: list[TrackReport] = []
-    changed: list[Track] = []
-    unchanged: list[int] = []
-    history: list[TrackChange] = []
+    answered = {result.track_id: result.answer for result in results if result.answer is not None}
+    items = {result.track_id: result.item for result in results}
     with transaction.atomic():
         is_done = jobs.advance_chunk(chunk, count=len(results))
         # In key order, so that two jobs with the same tracks never wait for each other in a ring.
-        locked = (
-            Track.objects.select_for_update()
-            .filter(pk__in=[result.track_id for result in results if result.answer is not None])
-            .order_by("pk")
-            .annotate(database_now=Now())
-        )
-        tracks = {track.pk: track for track in locked}
-        # One clock for everything that is compared with it: the database's.
-        now: Any = getattr(next(iter(tracks.values()), None), "database_now", None)
-        for result in results:
-            if result.is_unanswered:
-                continue
-            track = tracks.get(result.track_id)
-            if track is None or result.answer is None:
-                report = TrackReport("skipped")
-            elif isinstance(result.answer, Song):
-                track.metadata_job_id = chunk.job_id
-                report, needs_write = apply_song(track, result.answer, fetched_at=now)
-                if needs_write:
-                    changed.append(track)
-                else:
-                    unchanged.append(track.pk)
-                if values := report.history:
-                    history.append(TrackChange(track=track, job_id=chunk.job_id, at=now, changes=values))
-            else:
-                track.metadata_job_id = chunk.job_id
-                report = apply_error(track, result.answer, failed_at=now)
-                changed.append(track)
-                failures.append(jobs.Failure(result.item, report.code, report.message, track.pk))
+        locked = Track.objects.select_for_update().filter(pk__in=answered).order_by("pk")
+        answers = [(track, answered[track.pk]) for track in locked]
+        told = save_answers(answers, job_id=chunk.job_id, now=database_now(chunk))
+        skipped = TrackReport("skipped")
+        reports = [told.get(result.track_id, skipped) for result in results if not result.is_unanswered]
+        for report in reports:
             setattr(counts, report.outcome, getattr(counts, report.outcome) + 1)
-            reports.append(report)
-        if changed:
-            update_tracks(changed)
-        if unchanged:
-            # The value and not Now(): SQLite would store it in another form, and the planner compares text.
-            Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=now, metadata_job=chunk.job_id)
-        if history:
-            TrackChange.objects.bulk_create(history)
+        failures = [
+            jobs.Failure(items[track_id], report.code, report.message, track_id)
+            for track_id, report in told.items()
+            if report.outcome == "failed"
+        ]
         put_off = [result.track_id for result in results if result.is_unanswered]
         if put_off and delay is not None:
             jobs.split_chunk(chunk, put_off, delay=delay)
@@ -177,6 +149,48 @@ def _commit(
     return reports
 
 
+def save_answers(
+    answers: Iterable[tuple[Track, Song | SoundchartsError]], *, job_id: int, now: datetime
+) -> dict[int, TrackReport]:
+    """Put what Soundcharts answered onto tracks that are locked, and write it; return what it did to each.
+
+    `now` is the database's clock, as is everything that it is compared with. A track of which nothing but
+    the stamp differs is stamped together with all others of its kind.
+    """
+    reports: dict[int, TrackReport] = {}
+    changed: list[Track] = []
+    unchanged: list[int] = []
+    history: list[TrackChange] = []
+    for track, answer in answers:
+        track.metadata_job_id = job_id
+        if isinstance(answer, Song):
+            report, needs_write = apply_song(track, answer, fetched_at=now)
+        else:
+            report, needs_write = apply_error(track, answer, failed_at=now), True
+        if needs_write:
+            track.updated_at = now
+            changed.append(track)
+        else:
+            unchanged.append(track.pk)
+        if values := report.history:
+            history.append(TrackChange(track=track, job_id=job_id, at=now, changes=values))
+        reports[track.pk] = report
+    if changed:
+        update_tracks(changed)
+    if unchanged:
+        # The value and not Now(): SQLite would store it in another form, and the planner compares text.
+        Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=now, metadata_job=job_id)
+    if history:
+        TrackChange.objects.bulk_create(history)
+    return reports
+
+
+def database_now(chunk: FetchChunk) -> datetime:
+    """Return the database's clock; the chunk is a row that is there."""
+    now: datetime = FetchChunk.objects.values_list(Now(), flat=True).get(pk=chunk.pk)
+    return now
+
+
 def update_tracks(tracks: Sequence[Track]) -> None:
     """Write what a fetch may change, of many tracks, each with its own values.
 
@@ -186,16 +200,28 @@ def update_tracks(tracks: Sequence[Track]) -> None:
     fields = [field for field in Track._meta.concrete_fields if field.name in WRITTEN_FIELDS]
     quote = connection.ops.quote_name
     assignments = ", ".join(f"{quote(str(field.column))} = %s" for field in fields)
-    rows = [
-        [*(field.get_db_prep_save(field.pre_save(track, False), connection) for field in fields), track.pk]
-        for track in tracks
-    ]
+    columns = [_prepared(field, [getattr(track, field.attname) for track in tracks]) for field in fields]
+    keys = [track.pk for track in tracks]
     with connection.cursor() as cursor:
         # Only names of our own columns are put into the text.
         cursor.executemany(
             f"UPDATE {quote(Track._meta.db_table)} SET {assignments} WHERE id = %s",  # noqa: S608
-            rows,
+            list(zip(*columns, keys, strict=True)),
         )
+
+
+def _prepared(field: "models.Field[Any, Any]", values: list[Any]) -> list[Any]:
+    """Return a column's values as the database takes them, each different one prepared once.
+
+    Field by field of each track this would be a tenth of all that a worker does.
+    """
+    if isinstance(field, models.CharField | models.IntegerField):
+        return values  # Taken as they are.
+    if isinstance(field, models.JSONField):
+        empty = field.get_db_prep_save([], connection)
+        return [field.get_db_prep_save(value, connection) if value else empty for value in values]
+    prepared = {value: field.get_db_prep_save(value, connection) for value in set(values)}
+    return [prepared[value] for value in values]
 
 
 def insert_tracks(tracks: Sequence[Track]) -> dict[UUID, int]:
