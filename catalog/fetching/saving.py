@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 # Tries at committing what is paid for, while the database is away: about half a minute.
 COMMIT_TRIES = 6
+# Tracks in one statement: SQLite takes 32,766 values.
+SQLITE_ROWS = 500
 WRITTEN_FIELDS = (
     *METADATA_FIELDS,
     "metadata_fetched_at",
@@ -199,15 +201,27 @@ def update_tracks(tracks: Sequence[Track]) -> None:
     """
     fields = [field for field in Track._meta.concrete_fields if field.name in WRITTEN_FIELDS]
     quote = connection.ops.quote_name
-    assignments = ", ".join(f"{quote(str(field.column))} = %s" for field in fields)
+    table = quote(Track._meta.db_table)
     columns = [_prepared(field, [getattr(track, field.attname) for track in tracks]) for field in fields]
-    keys = [track.pk for track in tracks]
+    rows = list(zip(*columns, [track.pk for track in tracks], strict=True))
+    names = [quote(str(field.column)) for field in fields]
+    # Only names of our own columns are put into the texts.
     with connection.cursor() as cursor:
-        # Only names of our own columns are put into the text.
-        cursor.executemany(
-            f"UPDATE {quote(Track._meta.db_table)} SET {assignments} WHERE id = %s",  # noqa: S608
-            list(zip(*columns, keys, strict=True)),
-        )
+        if connection.vendor == "sqlite":
+            # One statement: at the end of each, the index of words is written. Half of the time of many.
+            told = ", ".join(f"{name} = told.column{number}" for number, name in enumerate(names, start=1))
+            row = f"({', '.join(['%s'] * (len(names) + 1))})"
+            for start in range(0, len(rows), SQLITE_ROWS):
+                some = rows[start : start + SQLITE_ROWS]
+                cursor.execute(
+                    f"UPDATE {table} SET {told} FROM (VALUES {', '.join([row] * len(some))}) AS told "  # noqa: S608
+                    f"WHERE {table}.id = told.column{len(names) + 1}",
+                    [value for values in some for value in values],
+                )
+        else:
+            # Prepared once, and sent together: half of the time of one text with all values in it.
+            told = ", ".join(f"{name} = %s" for name in names)
+            cursor.executemany(f"UPDATE {table} SET {told} WHERE id = %s", rows)  # noqa: S608
 
 
 def _prepared(field: "models.Field[Any, Any]", values: list[Any]) -> list[Any]:
