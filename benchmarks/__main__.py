@@ -42,6 +42,11 @@ def plan(*, is_quick: bool) -> list[Benchmark]:
         Benchmark("paced", "fetching", [fetched], bounds.CALLS_PER_MINUTE, seconds=45),
         Benchmark("people", "people", [12_000], bounds.CALLS_PER_MINUTE),
         Benchmark("unpaced", "fetching", [fetched], NO_CEILING, seconds=45),
+        Benchmark(
+            *("scaling", "scaling", [fetched], NO_CEILING),
+            seconds=45,
+            kinds=["postgresql"],
+        ),
         # No latency: what a worker keeps does not depend on how long it waits.
         Benchmark(
             *("memory", "memory", [kept], NO_CEILING),

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
@@ -11,13 +13,15 @@ from django.conf import settings
 from benchmarks.filling import add_unknown_tracks
 from benchmarks.workers import Workers, running_workers
 from catalog import jobs
-from catalog.models import MetadataFetchTask
+from catalog.models import MetadataFetchTask, Track
 
 POLL_SECONDS = 0.05
 # Worker processes have all they keep (connections, caches, the pool of threads) after this share.
 WARM_SHARE = 0.2
 # Neither the start, when the plan is made, nor the end, when the last chunk has no neighbour.
 STEADY_SHARE = 0.9
+# Numbers of workers whose speed is compared.
+WORKERS = (1, 2, 4)
 
 
 def measure_fetching(folder: Path, *, tracks: int, seconds: float) -> dict[str, float]:
@@ -26,7 +30,7 @@ def measure_fetching(folder: Path, *, tracks: int, seconds: float) -> dict[str, 
     with running_workers(folder) as workers:
         idle = workers.megabytes()
         with workers.sampled_memory() as memory:
-            figures, progress = _run(workers, tracks=tracks, seconds=seconds)
+            figures, progress = _run([workers], tracks=tracks, seconds=seconds)
     first, last = progress.reached(1 - STEADY_SHARE), progress.reached(STEADY_SHARE)
     return figures | {
         "steady_per_second": (last.saved - first.saved) / max(last.moment - first.moment, POLL_SECONDS),
@@ -39,7 +43,7 @@ def measure_memory(folder: Path, *, tracks: int, seconds: float) -> dict[str, fl
     """Fetch so many tracks; return the workers' memory once they are warm, and at the end."""
     add_unknown_tracks(tracks)
     with running_workers(folder) as workers, workers.sampled_memory() as memory:
-        figures, progress = _run(workers, tracks=tracks, seconds=seconds)
+        figures, progress = _run([workers], tracks=tracks, seconds=seconds)
 
     def most_between(first_share: float, last_share: float) -> float:
         first, last = progress.reached(first_share).moment, progress.reached(last_share).moment
@@ -49,6 +53,23 @@ def measure_memory(folder: Path, *, tracks: int, seconds: float) -> dict[str, fl
     warm = most_between(WARM_SHARE, 2 * WARM_SHARE)
     at_the_end = most_between(1 - WARM_SHARE, 1)
     return figures | {"warm_memory": warm, "end_memory": at_the_end, "growth": at_the_end / warm - 1}
+
+
+def measure_scaling(folder: Path, *, tracks: int, seconds: float) -> dict[str, float]:
+    """Fetch so many tracks by one worker of one process, by two and by four; return the speed of each.
+
+    They share a database and a broker and nothing else, as on as many machines.
+    """
+    figures = {}
+    for count in WORKERS:
+        Track.objects.all().delete()
+        add_unknown_tracks(tracks)
+        with ExitStack() as stack:
+            for number in range(count):
+                name = f"{count}-{number}"
+                stack.enter_context(running_workers(folder, name=name, options="--concurrency 1"))
+            figures[f"workers@{count}"] = _run([], tracks=tracks, seconds=seconds)[0]["tracks_per_second"]
+    return figures
 
 
 class Saved(NamedTuple):
@@ -66,8 +87,8 @@ class Progress(list[Saved]):
         return next(point for point in self if point.saved >= share * self[-1].saved)
 
 
-def _run(workers: Workers, *, tracks: int, seconds: float) -> tuple[dict[str, float], Progress]:
-    cpu_before = workers.cpu_seconds()
+def _run(workers: Sequence[Workers], *, tracks: int, seconds: float) -> tuple[dict[str, float], Progress]:
+    cpu_before = sum(each.cpu_seconds() for each in workers)
     own_cpu_before = time.process_time()
     started = time.monotonic()
     job = jobs.request_stale_metadata().job
@@ -83,7 +104,7 @@ def _run(workers: Workers, *, tracks: int, seconds: float) -> tuple[dict[str, fl
             break
         if elapsed > seconds:
             break
-    cpu = workers.cpu_seconds() - cpu_before + click_cpu
+    cpu = sum(each.cpu_seconds() for each in workers) - cpu_before + click_cpu
     job.refresh_from_db()
     api = _api_counters()
     figures = {

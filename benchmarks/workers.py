@@ -30,7 +30,7 @@ def megabytes(process: psutil.Process) -> float:
 class Workers:
     """The Procfile's worker, a main process and its children, until `close`."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, options: str = "") -> None:
         line = re.search(r"^worker: (.+)$", (BASE_DIR / "Procfile").read_text(), re.MULTILINE)
         if line is None:
             raise RuntimeError("The Procfile names no worker.")
@@ -38,7 +38,7 @@ class Workers:
         self._output = log.open("wb")
         # A shell, because the line has defaults in it; exec, so that it does not stay and count.
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {line[1]}"],
+            ["/bin/sh", "-c", f"exec {line[1]} {options}"],
             cwd=BASE_DIR,
             env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
             stdout=self._output,
@@ -103,9 +103,9 @@ class Workers:
 
 
 @contextlib.contextmanager
-def running_workers(folder: Path) -> Iterator[Workers]:
+def running_workers(folder: Path, *, name: str = "worker", options: str = "") -> Iterator[Workers]:
     """Run the worker with the settings of this process's environment, ready to work."""
-    workers = Workers(folder / "worker.log")
+    workers = Workers(folder / f"{name}.log", options=f"--hostname {name}@%h {options}")
     try:
         workers.wait_until_ready()
         yield workers
