@@ -29,7 +29,8 @@ PAGE_KEPT_MINUTES = 30
 
 def import_page(job: MetadataFetchTask, chunk: FetchChunk, service: SoundchartsService) -> None:
     """List and save the next page of an import; raise what prevented it."""
-    page, calls = drafted_page(job) if chunk.position == 0 else (None, 0)
+    # What a drafted page cost was counted when it was bought.
+    page, calls = drafted_page(job) if chunk.position == 0 else None, 0
     if page is None:
         offset = job.request["offset"] + chunk.position
         limit = min(LIST_PAGE, chunk.size - chunk.position)
@@ -56,17 +57,15 @@ def list_songs(
     )
 
 
-def drafted_page(job: MetadataFetchTask) -> tuple[Page[SongSummary] | None, int]:
-    """Return the first page of a job as somebody saw it before asking for the job, and what it cost.
+def drafted_page(job: MetadataFetchTask) -> Page[SongSummary] | None:
+    """Return the first page of a job as somebody saw it before asking for the job.
 
     None where nobody did, or so long before that the list may have moved.
     """
     draft = ImportDraft.objects.filter(
         job=job, page__isnull=False, page_at__gte=job.created_at - timedelta(minutes=PAGE_KEPT_MINUTES)
     ).first()
-    if draft is None or draft.page is None:
-        return None, 0
-    return page_from_json(draft.page), draft.page_calls
+    return page_from_json(draft.page) if draft is not None and draft.page is not None else None
 
 
 def page_as_json(page: Page[SongSummary]) -> dict[str, Any]:

@@ -159,12 +159,14 @@ def request_import(
     offset: int = 0,
     artist_uuid: UUID | None = None,
     artist_name: str = "",
+    calls: int = 0,
     requested_by: User = None,
     parent: MetadataFetchTask | None = None,
 ) -> Requested:
     """Ask for the import of an artist's songs, or of the top songs; their metadata is queued as they come.
 
-    `artist_name` is for the title. The first page of a draft that leads to this job is not bought again.
+    `artist_name` is for the title. The first page of a draft that leads to this job is not bought again;
+    `calls` are those that it has cost, and are in their day already.
 
     Raises ValueError for a limit or offset outside what Soundcharts lists.
     """
@@ -186,6 +188,7 @@ def request_import(
         only_stale=True,
         total=limit,
         add_plan=lambda job: FetchChunk.objects.create(job=job, size=limit),
+        calls=calls,
         requested_by=requested_by,
         parent=parent,
     )
@@ -310,6 +313,7 @@ def _request(
     add_plan: Callable[[MetadataFetchTask], object] | None = None,
     parent: MetadataFetchTask | None = None,
     fresh_after: datetime | None = None,
+    calls: int = 0,
     is_rung: bool = True,
 ) -> Requested:
     """Create the job, or join the active one with the same key.
@@ -325,6 +329,7 @@ def _request(
             dedupe_key=dedupe_key,
             fresh_after=fresh_after or Now() - timedelta(days=read_refresh_days() if only_stale else 0),
             requested_by_id=user_id,
+            api_calls=calls,
             parent=parent,
             retry_count=parent.retry_count + 1 if parent else 0,
         )
