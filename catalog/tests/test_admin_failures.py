@@ -11,8 +11,8 @@ from django.urls import reverse
 from pytest_django.asserts import assertContains, assertNotContains
 
 from catalog import jobs
-from catalog.admin import failures as failures_module
-from catalog.admin.failures import _harmless
+from catalog.admin import csv_export
+from catalog.admin.csv_export import safe_cell
 from catalog.explanations import EXPLANATIONS, explain
 from catalog.fetching import work_on_job
 from catalog.jobs import requests
@@ -126,7 +126,7 @@ def test_an_empty_list_says_what_that_means(staff_client, query, words):
 
 
 def test_the_file_holds_every_failure_with_its_words(staff_client, job, monkeypatch):
-    monkeypatch.setattr(failures_module, "CSV_STEP", 2)
+    monkeypatch.setattr(csv_export, "STEP", 2)
 
     rows = rows_of(staff_client, csv_of(job))
 
@@ -162,11 +162,11 @@ def test_no_cell_begins_a_formula(staff_client, job, value):
 
 @pytest.mark.parametrize("value", ["Song", "a=b", "1-2", "", "Beyoncé – “Halo”"])
 def test_other_cells_stay_as_they_are(value):
-    assert _harmless(value) == value
+    assert safe_cell(value) == value
 
 
 def test_the_file_is_read_in_steps_and_not_at_once(staff_client, job, monkeypatch):
-    monkeypatch.setattr(failures_module, "CSV_STEP", 1)
+    monkeypatch.setattr(csv_export, "STEP", 1)
     parts = iter(staff_client.get(csv_of(job)).streaming_content)
 
     next(parts), next(parts)
