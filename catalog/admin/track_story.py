@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 
 from catalog import jobs
-from catalog.admin.advice import advice_on
+from catalog.explanations import Explanation, explain
 from catalog.mapping import FieldChange, TrackReport, label_of
 from catalog.models import (
     METADATA_FIELDS,
@@ -102,7 +102,7 @@ def _of_change(change: TrackChange) -> Event:
 
 
 def _of_failure(failure: FetchFailure) -> Event:
-    sentence = f"not fetched: {failure.code.replace('_', ' ')}. {failure.message}"
+    sentence = f"not fetched: {explain(failure.code).title}. {failure.message}"
     return Event(
         failure.created_at,
         "Soundcharts",
@@ -186,12 +186,9 @@ class Story:
         return self.track.failures.filter(code=self.track.metadata_error).order_by("-pk").first()
 
     @property
-    def error_words(self) -> str:
-        return self.track.metadata_error.replace("_", " ")
-
-    @property
-    def advice(self) -> str:
-        return advice_on(self.track.metadata_error)
+    def trouble(self) -> Explanation:
+        """What the track's own error code means."""
+        return explain(self.track.metadata_error)
 
     @cached_property
     def last_change(self) -> Event | None:
@@ -276,7 +273,7 @@ class Answer:
 
     @property
     def advice(self) -> str:
-        return advice_on(self.report.code) if self.report.outcome == "failed" else ""
+        return explain(self.report.code).what_to_do if self.report.outcome == "failed" else ""
 
     @property
     def colour(self) -> str:

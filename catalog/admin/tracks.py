@@ -19,6 +19,7 @@ from catalog.admin.forms import FetchAllForm, is_key, plural
 from catalog.admin.imports import ImportMixin
 from catalog.admin.track_list import FILTERS, TrackList, filter_of
 from catalog.admin.track_page import TrackPage
+from catalog.explanations import explain
 from catalog.models import MetadataFetchTask, SortKey, Track
 from catalog.quota import estimate_calls, price_of, time_for
 from catalog.selection import Extent, TrackFilter, Unselectable, measure
@@ -83,7 +84,8 @@ class TrackAdmin(ImportMixin, TrackPage):
 
     @display(description="Freshness", ordering="metadata_fetched_at")
     def freshness(self, track: Track) -> str:
-        return render_to_string("catalog/track_freshness.html", {"track": track})
+        trouble = explain(track.metadata_error) if track.metadata_error else None
+        return render_to_string("catalog/track_freshness.html", {"track": track, "trouble": trouble})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TrackList]:
         return TrackList

@@ -194,11 +194,6 @@ class Track(models.Model):
         return "stale" if self.is_stale else "fresh"
 
     @property
-    def error_words(self) -> str:
-        """Why the last fetch failed, in words; empty after one that worked."""
-        return self.metadata_error.replace("_", " ")
-
-    @property
     def initials(self) -> str:
         """What stands where there is no cover: the first letters of the first two words of the name."""
         words = ("".join(letter for letter in word if letter.isalnum()) for word in self.name.split())
