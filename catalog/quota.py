@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from catalog.models import ApiAccount
+from catalog.words import length_of_time, plural
 from soundcharts.errors import RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
@@ -50,7 +51,7 @@ class Price:
     @property
     def sentence(self) -> str:
         """The price in words: "about 124 API calls, 876 left after"."""
-        words = f"about {self.calls:,} API call{'' if self.calls == 1 else 's'}"
+        words = f"about {plural(self.calls, 'API call')}"
         if self.remaining is None:
             return words
         if self.remaining < self.calls:
@@ -70,12 +71,8 @@ def price_of(calls: int) -> Price:
 
 def time_for(calls: int) -> str:
     """Return in words how long so many calls take at the ceiling: "about 20 minutes"."""
-    minutes = calls / settings.SOUNDCHARTS_CALLS_PER_MINUTE
-    if minutes <= 1:
-        return "less than a minute"
-    if minutes <= 90:
-        return f"about {math.ceil(minutes)} minutes"
-    return f"about {math.ceil(minutes / 60)} hours"
+    minutes = math.ceil(calls / settings.SOUNDCHARTS_CALLS_PER_MINUTE)
+    return "less than a minute" if minutes <= 1 else f"about {length_of_time(minutes * 60)}"
 
 
 def current_account() -> ApiAccount | None:

@@ -21,6 +21,7 @@ from catalog.models import RefreshPolicy, Track
 from catalog.models.refresh import forget_refresh_days
 from catalog.quota import Price, estimate_calls, price_of
 from catalog.timing import Frequency, Timing, timing_of
+from catalog.words import plural
 
 logger = logging.getLogger(__name__)
 
@@ -156,10 +157,12 @@ def change(
         before = settings.METADATA_REFRESH_DAYS if policy.max_age_days is None else policy.max_age_days
         if max_age_days != before:
             policy.max_age_days = max_age_days
-            changes.append(f"stale after {max_age_days:,} day{'' if max_age_days == 1 else 's'}")
+            changes.append(f"stale after {plural(max_age_days, 'day')}")
         if tracks_per_run != policy.tracks_per_run:
             policy.tracks_per_run = tracks_per_run
-            changes.append(f"at most {tracks_per_run:,} tracks a run" if tracks_per_run else "no limit a run")
+            changes.append(
+                f"at most {plural(tracks_per_run, 'track')} a run" if tracks_per_run else "no limit a run"
+            )
         policy.save(update_fields=["has_own_timing", "max_age_days", "tracks_per_run"])
     forget_refresh_days()
     return changes

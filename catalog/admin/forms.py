@@ -14,11 +14,7 @@ from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, Track
 from catalog.quota import current_account, estimate_calls, price_of, time_for
 from catalog.selection import TrackFilter, Unselectable, measure
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: "1 call", "1,240 tracks"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+from catalog.words import plural
 
 
 def is_key(text: str) -> bool:
@@ -73,8 +69,7 @@ class FetchNowForm(BaseDialogForm):
     def get_before_template_context(
         self, request: HttpRequest, object_id: int | str | None = None
     ) -> dict[str, Any]:
-        account = current_account()
-        return {"account": account if account and account.quota_remaining is not None else None}
+        return {"account": current_account()}
 
 
 class FetchAllForm(BaseDialogForm):

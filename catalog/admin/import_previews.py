@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
 from catalog.fetching.imports import LIST_PAGE, PAGE_KEPT_MINUTES, page_from_json
 from catalog.models import ImportDraft, Track, stale_before
-from catalog.quota import Price, estimate_calls, price_of
+from catalog.quota import Price, estimate_calls, price_of, time_for
 from catalog.song_lists import Entry, SongList, is_uuid, read_list
 from soundcharts.payloads import Page, SongSummary
 
@@ -39,10 +38,7 @@ class Cost:
     @property
     def duration(self) -> str:
         """How long the calls take at the account's ceiling, in words."""
-        seconds = math.ceil(self.calls * 60 / settings.SOUNDCHARTS_CALLS_PER_MINUTE)
-        if seconds <= 1:
-            return "about a second"
-        return f"{seconds} seconds" if seconds < 120 else f"{math.ceil(seconds / 60):,} minutes"
+        return time_for(self.calls)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,6 @@ from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 
 from catalog import jobs, quota
-from catalog.admin.forms import plural
 from catalog.admin.import_forms import ImportForm, initial_of
 from catalog.admin.import_previews import fresh_page, preview_of
 from catalog.fetching.imports import (
@@ -30,6 +29,7 @@ from catalog.fetching.imports import (
 from catalog.models import ImportDraft
 from catalog.song_lists import UnreadableList, read_list
 from catalog.spending import add_spending
+from catalog.words import plural
 from soundcharts.errors import SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
@@ -235,9 +235,8 @@ class ImportMixin(ModelAdmin):
 def _request_import(draft: ImportDraft, request: HttpRequest) -> jobs.Requested:
     if draft.source == Source.LIST:
         songs = read_list(draft.text, column=draft.column, is_file=bool(draft.file_name))
-        count = len(songs.wanted)
         name = f"{draft.file_name}, " if draft.file_name else "a list, "
-        title = f"Import of {name[:120]}{count:,} song{'' if count == 1 else 's'}"
+        title = f"Import of {name[:120]}{plural(len(songs.wanted), 'song')}"
         return jobs.request_list_import(songs.entries, requested_by=request.user, title=title)
     return jobs.request_import(
         limit=draft.limit or 0,

@@ -25,14 +25,14 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
 from catalog import schedule
-from catalog.admin.forms import plural
 from catalog.admin.job_page import STATUS_COLOURS
 from catalog.admin.schedule_forms import AmountForm, RunNowForm, ScheduleForm
 from catalog.admin.tracks import go_to, job_address, tell
-from catalog.models import ApiAccount, MetadataFetchTask, RefreshPolicy
+from catalog.models import MetadataFetchTask, RefreshPolicy
+from catalog.quota import current_account
 from catalog.schedule import SWEEP, Refresh
 from catalog.timing import next_run_at, timing_of, timing_words
-from soundcharts.service import get_service
+from catalog.words import plural
 
 # What is later than this was not done: beat looks every few seconds.
 LATE = timedelta(minutes=2)
@@ -116,7 +116,7 @@ class RefreshPolicyAdmin(ModelAdmin):
                 "sweep": sweep,
                 "sweep_timing": timing_words(sweep) if sweep else f"every {settings.SWEEP_SECONDS} seconds",
                 "is_beat_late": _is_late(next_run_at(sweep)) if sweep else True,
-                "account": ApiAccount.objects.filter(fingerprint=get_service().account).first(),
+                "account": current_account(),
                 "may_change": self.has_change_permission(request),
                 "zone": timezone.get_default_timezone_name(),
             },

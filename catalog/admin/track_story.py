@@ -25,6 +25,7 @@ from catalog.models import (
     TrackChange,
 )
 from catalog.quota import current_account
+from catalog.words import plural
 from soundcharts.fields import is_web_url
 
 # Entries on the track's own page, and on a page of its history.
@@ -160,8 +161,7 @@ class Story:
     @cached_property
     def account(self) -> ApiAccount | None:
         """What is left of the plan's calls, as far as Soundcharts has ever said."""
-        account = current_account()
-        return account if account and account.quota_remaining is not None else None
+        return current_account()
 
     @property
     def cover(self) -> str:
@@ -287,7 +287,7 @@ class Answer:
         report, count = self.report, len(self.report.changes)
         match report.outcome:
             case "updated" if count:
-                return f"Fetched: {count} field{'' if count == 1 else 's'} changed."
+                return f"Fetched: {plural(count, 'field')} changed."
             case "updated":
                 return "Fetched for the first time."
             case "unchanged":
@@ -301,8 +301,7 @@ class Answer:
         """What was spent, and how long it took where somebody waited for it."""
         if self.is_busy:
             return "This click spent no call."
-        calls = self.job.api_calls
-        words = f"{calls:,} API call{'' if calls == 1 else 's'} spent"
+        words = f"{plural(self.job.api_calls, 'API call')} spent"
         return words + (f", {self.seconds:.1f} seconds." if self.seconds is not None else ".")
 
 

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from catalog import jobs
-from catalog.admin.forms import FetchAllForm, is_key, plural
+from catalog.admin.forms import FetchAllForm, is_key
 from catalog.admin.imports import ImportMixin
 from catalog.admin.track_list import FILTERS, TrackList, filter_of
 from catalog.admin.track_page import TrackPage
@@ -23,6 +23,7 @@ from catalog.explanations import explain
 from catalog.models import MetadataFetchTask, SortKey, Track
 from catalog.quota import estimate_calls, price_of, time_for
 from catalog.selection import Extent, TrackFilter, Unselectable, measure
+from catalog.words import plural
 
 logger = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track, read
 from catalog.models.import_rows import SHOWN_LENGTH
 from catalog.selection import TrackFilter
 from catalog.song_lists import Entry, identifier_in
+from catalog.words import plural
 
 logger = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ def request_list_import(
 
     return _request(
         task_type=Type.IMPORT,
-        title=title or f"Import of a list, {len(wanted):,} {'song' if len(wanted) == 1 else 'songs'}",
+        title=title or f"Import of a list, {plural(len(wanted), 'song')}",
         request={"what": "import", "list": {"uuids": uuids, "isrcs": len(wanted) - uuids}},
         dedupe_key=f"import:list:{hashlib.sha256(repr(values).encode()).hexdigest()[:32]}",
         only_stale=True,

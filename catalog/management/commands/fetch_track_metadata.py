@@ -12,6 +12,7 @@ from catalog.fetching import fetch_track_now
 from catalog.following import NoWorker, check_workers, follow
 from catalog.models import MetadataFetchTask, Track
 from catalog.quota import estimate_calls, price_of
+from catalog.words import plural
 
 
 def _uuid(text: str) -> UUID:
@@ -93,7 +94,7 @@ class Command(BaseCommand):
         due = Track.objects.awaited()
         due = due.never_fetched() if bulk else due.stale()
         count = due.count() if limit is None else min(due.count(), limit)
-        price = f"{count:,} track{'' if count == 1 else 's'}, {price_of(estimate_calls(count)).sentence}"
+        price = f"{plural(count, 'track')}, {price_of(estimate_calls(count)).sentence}"
         if dry_run:
             self.stdout.write(f"Would fetch {price}. Nothing was changed.")
             return
