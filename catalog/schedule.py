@@ -67,7 +67,7 @@ REFRESHES = (
         task="catalog.tasks.fetch_all_tracks_metadata",
         first_timing=lambda: Timing(Frequency.DAY, _first_time()),
         is_on_at_first=True,
-        has_due=lambda: Track.objects.stale().awaited().exists(),
+        has_due=lambda: Track.objects.due().exists(),
         count_due=lambda days: Track.objects.count_due(days=days),
         request=lambda limit, user: jobs.request_stale_metadata(limit=limit, requested_by=user),
     ),

@@ -16,9 +16,11 @@ from unfold.decorators import display
 
 from catalog.admin.csv_export import in_steps, stream_csv
 from catalog.admin.job_page import failure_groups
+from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin
 from catalog.explanations import EXPLANATIONS, explain
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask
+from catalog.song_lists import identifier_in
 
 CSV_HEADER = (
     *("task", "uuid", "track", "credit", "ISRC", "code"),
@@ -64,7 +66,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     list_select_related = ("job", "track")
     list_before_template = "catalog/failures_of_job.html"
     search_fields = ("item",)
-    search_help_text = "A whole UUID"
+    search_help_text = "A whole UUID or ISRC"
     show_full_result_count = False
     list_per_page = 100
 
@@ -77,7 +79,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
             counts = FailureCount.objects.all()
             if request.GET.get("code"):
                 counts = counts.filter(code=request.GET["code"])
-            if (job_id := _key(request.GET.get("job__id__exact", ""))) is not None:
+            if (job_id := key_in(request.GET.get("job__id__exact", ""))) is not None:
                 counts = counts.filter(job_id=job_id)
             paginator.known_count = counts.aggregate(sum=Sum("count"))["sum"] or 0
         return paginator
@@ -89,7 +91,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         context = dict(extra_context or {})
-        if (job_id := _key(request.GET.get("job__id__exact", ""))) is not None:
+        if (job_id := key_in(request.GET.get("job__id__exact", ""))) is not None:
             job = MetadataFetchTask.objects.filter(pk=job_id).first()
             if job is not None:
                 context |= {
@@ -103,8 +105,8 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[FetchFailure], search_term: str
     ) -> tuple[QuerySet[FetchFailure], bool]:
-        term = search_term.strip().lower()
-        return (queryset.filter(item=term) if term else queryset), False
+        term = search_term.strip()
+        return (queryset.filter(item=identifier_in(term) or term) if term else queryset), False
 
     @display(description="Track")
     def track_link(self, failure: FetchFailure) -> str:
@@ -117,12 +119,6 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     def what_happened(self, failure: FetchFailure) -> str:
         words = explain(failure.code)
         return format_html('<span title="{}">{}</span>', f"{words.meaning} {words.what_to_do}", words.title)
-
-
-def _key(text: str) -> int | None:
-    """Return a key that stands in an address, None for what cannot be one."""
-    # Up to 18 digits: a longer number is an error to both databases.
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def failures_as_csv(job: MetadataFetchTask, *, code: str = "") -> StreamingHttpResponse:

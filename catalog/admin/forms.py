@@ -9,17 +9,13 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
 )
 
+from catalog.admin.keys import key_in
 from catalog.admin.track_list import filter_of
 from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, Track
 from catalog.quota import current_account, estimate_calls, price_of, time_for
 from catalog.selection import TrackFilter, Unselectable, measure
 from catalog.words import plural
-
-
-def is_key(text: str) -> bool:
-    """Return whether a text can be a row's key; a number of more than 18 digits is an error to databases."""
-    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -89,7 +85,7 @@ class FetchAllForm(BaseDialogForm):
     def selected_ids(self) -> list[int]:
         """The ticked tracks; a value that cannot be a key is ignored."""
         ticked = self.request.GET.getlist("_selected_action")
-        return [int(pk) for pk in ticked if is_key(pk)][:LARGEST_SELECTION]
+        return [key for tick in ticked if (key := key_in(tick)) is not None][:LARGEST_SELECTION]
 
     @property
     def is_whole_list(self) -> bool:

@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 
 from catalog.admin.csv_export import in_steps, stream_csv
+from catalog.admin.keys import page_in
 from catalog.models import ImportRow, MetadataFetchTask
 
 Outcome = ImportRow.Outcome
@@ -90,7 +91,7 @@ def _report_of(job: MetadataFetchTask, *, outcome: str, page: str) -> dict[str, 
     )
     total = counted.get(chosen, 0) if chosen else sum(counted.values())
     last = max(1, -(-total // ROWS_PER_PAGE))
-    number = min(max(1, int(page)), last) if page.isascii() and page.isdecimal() and len(page) < 9 else 1
+    number = page_in(page, last=last)
     first = (number - 1) * ROWS_PER_PAGE
     rows = _rows_of(job, chosen).select_related("track")[first : first + ROWS_PER_PAGE]
     return {

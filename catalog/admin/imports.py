@@ -19,6 +19,7 @@ from unfold.admin import ModelAdmin
 from catalog import jobs, quota
 from catalog.admin.import_forms import ImportForm, initial_of
 from catalog.admin.import_previews import fresh_page, preview_of
+from catalog.admin.keys import key_in
 from catalog.fetching.imports import (
     LIST_PAGE,
     PAGE_KEPT_MINUTES,
@@ -42,6 +43,8 @@ DRAFTS_KEPT_DAYS = 1
 SEARCH_KEPT_MINUTES = 30
 # A first page that was asked for and has not come in this time will not come any more.
 PAGE_PATIENCE_SECONDS = 60
+# Columns beyond this are not offered by any table that people have.
+MOST_COLUMNS = 1000
 
 
 class ImportMixin(ModelAdmin):
@@ -249,8 +252,7 @@ def _request_import(draft: ImportDraft, request: HttpRequest) -> jobs.Requested:
 
 
 def _draft(key: str) -> ImportDraft | None:
-    is_key = key.isascii() and key.isdecimal() and len(key) <= 18
-    return ImportDraft.objects.filter(pk=key).first() if is_key else None
+    return ImportDraft.objects.filter(pk=key_in(key)).first()
 
 
 def _forget_old_drafts() -> None:
@@ -264,5 +266,6 @@ def _name_of(draft: ImportDraft) -> str:
 
 
 def _choose_column(draft: ImportDraft, column: str) -> None:
-    if column.isascii() and column.isdecimal() and len(column) < 4:
-        ImportDraft.objects.filter(pk=draft.pk, job=None).update(column=int(column))
+    number = key_in(column)
+    if number is not None and number < MOST_COLUMNS:
+        ImportDraft.objects.filter(pk=draft.pk, job=None).update(column=number)

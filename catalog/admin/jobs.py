@@ -37,6 +37,7 @@ from catalog.admin.job_list import (
     updated_cells,
 )
 from catalog.admin.job_page import confirmation, find_job, page_context
+from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin
 from catalog.admin.tracks import job_address, tell
 from catalog.models import MetadataFetchTask
@@ -171,10 +172,9 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         context = dict(extra_context or {})
-        if object_id and object_id.isdecimal():
-            job = find_job(int(object_id))
-            if job is not None:
-                context |= self._page_context(request, job)
+        job = find_job(key_in(object_id))
+        if job is not None and self.has_view_permission(request, job):
+            context |= self._page_context(request, job)
         response: HttpResponse = super().changeform_view(request, object_id, form_url, context)
         return response
 

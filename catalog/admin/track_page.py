@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from unfold.decorators import action
 
 from catalog.admin.forms import FetchNowForm, TrackForm
+from catalog.admin.keys import key_in, page_in
 from catalog.admin.refusing import RefusingAdmin
 from catalog.admin.track_story import LAST_PAGE, Answer, Story, answer_of, timeline
 from catalog.fetching import fetch_track_now
@@ -128,8 +129,7 @@ class TrackPage(RefusingAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_or_change_permission(request, track):
             raise PermissionDenied
-        asked = request.GET.get("p", "")
-        page = min(max(int(asked), 1), LAST_PAGE) if asked.isascii() and asked.isdecimal() else 1
+        page = page_in(request.GET.get("p", ""), last=LAST_PAGE)
         events, has_more = timeline(track, page=page)
         return TemplateResponse(
             request,
@@ -257,16 +257,11 @@ class TrackPage(RefusingAdmin):
 
 def _find(object_id: str | None) -> Track | None:
     """Return the track of a key out of an address, None for what is no key of a track."""
-    # Up to 18 digits: a longer number is an error to both databases.
-    if not object_id or not (object_id.isascii() and object_id.isdecimal()) or len(object_id) > 18:
-        return None
-    return Track.objects.filter(pk=object_id).first()
+    return Track.objects.filter(pk=key_in(object_id)).first()
 
 
 def _own_job(track: Track, number: str) -> MetadataFetchTask | None:
-    if not (number.isascii() and number.isdecimal()) or len(number) > 18:
-        return None
-    return MetadataFetchTask.objects.filter(pk=number, dedupe_key=f"track:{track.pk}").first()
+    return MetadataFetchTask.objects.filter(pk=key_in(number), dedupe_key=f"track:{track.pk}").first()
 
 
 def _address(track: Track) -> str:

@@ -15,8 +15,9 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from catalog import jobs
-from catalog.admin.forms import FetchAllForm, is_key
+from catalog.admin.forms import FetchAllForm
 from catalog.admin.imports import ImportMixin
+from catalog.admin.keys import key_in
 from catalog.admin.track_list import FILTERS, TrackList, filter_of
 from catalog.admin.track_page import TrackPage
 from catalog.explanations import explain
@@ -108,7 +109,7 @@ class TrackAdmin(ImportMixin, TrackPage):
         if request.method == "POST":
             # What cannot be a key is none: both databases would stumble over it.
             sent: Any = request.POST.copy()
-            ticks = [tick if is_key(tick) else "0" for tick in sent.getlist(ACTION_CHECKBOX_NAME)]
+            ticks = [tick if key_in(tick) is not None else "0" for tick in sent.getlist(ACTION_CHECKBOX_NAME)]
             sent.setlist(ACTION_CHECKBOX_NAME, ticks)
             request.POST = sent
         return super().changelist_view(request, extra_context)
@@ -150,7 +151,7 @@ class TrackAdmin(ImportMixin, TrackPage):
                 )
                 return go_to(request, reverse("admin:catalog_track_changelist"))
             requested = jobs.request_metadata(ids, requested_by=request.user)
-        elif not Track.objects.stale().awaited().exists():
+        elif not Track.objects.due().exists():
             messages.info(request, "Every track is fresh. Nothing was queued and no call will be spent.")
             return go_to(request, reverse("admin:catalog_track_changelist"))
         else:

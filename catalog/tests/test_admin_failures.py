@@ -98,6 +98,13 @@ def test_the_list_of_a_job_leads_back_and_to_its_file(staff_client, job):
     assertContains(page, explain("timeout").what_to_do)
 
 
+@pytest.mark.parametrize("term", ["US-UM7-19-00764", " usum71900764 "])
+def test_what_a_list_brought_is_found_in_any_spelling(staff_client, job, term):
+    failure = FetchFailure.objects.create(job=job, item="USUM71900764", code="not_found", message="No.")
+
+    assert list(staff_client.get(LIST, {"q": term}).context["cl"].result_list) == [failure]
+
+
 def test_pages_of_the_list_follow_each_other_without_gap(staff_client, job, monkeypatch):
     monkeypatch.setattr("catalog.admin.failures.FetchFailureAdmin.list_per_page", 2)
 

@@ -91,9 +91,9 @@ class Command(BaseCommand):
         )
 
     def _fetch_many(self, *, bulk: bool, limit: int | None, dry_run: bool, wait: bool) -> None:
-        due = Track.objects.awaited()
-        due = due.never_fetched() if bulk else due.stale()
-        count = due.count() if limit is None else min(due.count(), limit)
+        tracks = Track.objects.all()
+        due = tracks.never_fetched().awaited().count() if bulk else tracks.count_due()
+        count = due if limit is None else min(due, limit)
         price = f"{plural(count, 'track')}, {price_of(estimate_calls(count)).sentence}"
         if dry_run:
             self.stdout.write(f"Would fetch {price}. Nothing was changed.")
