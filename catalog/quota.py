@@ -43,10 +43,14 @@ QUOTA_CODES = ("quota_exhausted", QuotaReserved.code)
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a piece of work will spend, and what is left of the quota as far as is known, in calls."""
+    """What a piece of work will spend, and what is left of the quota as far as is known, in calls.
+
+    Bulk work (`is_bulk`) leaves the reserve to people.
+    """
 
     calls: int
     remaining: int | None
+    is_bulk: bool = True
 
     @property
     def sentence(self) -> str:
@@ -54,9 +58,12 @@ class Price:
         words = f"about {plural(self.calls, 'API call')}"
         if self.remaining is None:
             return words
-        if self.remaining < self.calls:
-            return f"{words}, but only {max(self.remaining, 0):,} are left: it pauses until there are more"
-        return f"{words}, {self.remaining - self.calls:,} left after"
+        remaining = max(self.remaining, 0)
+        kept = min(remaining, settings.SOUNDCHARTS_QUOTA_RESERVE) if self.is_bulk else 0
+        if remaining - kept >= self.calls:
+            return f"{words}, {remaining - self.calls:,} left after"
+        besides = f" besides the {kept:,} kept for people" if kept else ""
+        return f"{words}, but only {remaining - kept:,} are left{besides}: it pauses until there are more"
 
 
 def estimate_calls(track_count: int) -> int:

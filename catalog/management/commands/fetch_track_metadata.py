@@ -11,7 +11,7 @@ from catalog import jobs
 from catalog.fetching import fetch_track_now
 from catalog.following import NoWorker, check_workers, follow
 from catalog.models import MetadataFetchTask, Track
-from catalog.quota import estimate_calls, price_of
+from catalog.quota import Price, estimate_calls, price_of, remaining_calls
 from catalog.words import plural
 
 
@@ -73,7 +73,8 @@ class Command(BaseCommand):
         if track is None:
             raise CommandError(f"No track has the UUID {uuid}. Import it, or add it in the admin, first.")
         if is_dry_run:
-            self.stdout.write(f"Would fetch 1 track ({track}), {price_of(1).sentence}. Nothing was changed.")
+            price = Price(1, remaining_calls(), is_bulk=False).sentence
+            self.stdout.write(f"Would fetch 1 track ({track}), {price}. Nothing was changed.")
             return
         job, report = fetch_track_now(track)
         for change in report.changes:
