@@ -154,8 +154,7 @@ def change(
         changes = _set(refresh, is_on=is_on, timing=timing)
         policy = RefreshPolicy.objects.select_for_update().get(pk=refresh.kind)
         policy.has_own_timing |= timing.words in changes
-        before = settings.METADATA_REFRESH_DAYS if policy.max_age_days is None else policy.max_age_days
-        if max_age_days != before:
+        if max_age_days != policy.days:
             policy.max_age_days = max_age_days
             changes.append(f"stale after {plural(max_age_days, 'day')}")
         if tracks_per_run != policy.tracks_per_run:

@@ -3,18 +3,18 @@
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 
 from catalog.admin.csv_export import in_steps, stream_csv
 from catalog.admin.keys import page_in
+from catalog.admin.refusing import why_no_part
 from catalog.models import ImportRow, MetadataFetchTask
 
 Outcome = ImportRow.Outcome
@@ -49,14 +49,11 @@ class ImportReportMixin(ModelAdmin):
     @method_decorator(never_cache)
     def import_rows_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """A page of the report: alone, or as the part of the task's page that htmx asks for."""
-        is_part = bool(request.headers.get("HX-Request"))
-        if not self.admin_site.has_permission(request):
-            if is_part:
-                return HttpResponse(headers={"HX-Refresh": "true"})
-            return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+        if (refusal := why_no_part(request, may_see=self.has_view_permission(request))) is not None:
+            return refusal
         job = self._import_to_show(request, job_id)
         context = _report_of(job, outcome=request.GET.get("outcome", ""), page=request.GET.get("page", ""))
-        if is_part:
+        if request.headers.get("HX-Request"):
             return render(request, "catalog/import_rows.html", context)
         frame = {**self.admin_site.each_context(request), "title": f"Report of {job}", "opts": self.opts}
         return render(request, "catalog/import_rows_page.html", frame | context)

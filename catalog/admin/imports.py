@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
@@ -145,7 +146,7 @@ class ImportMixin(ModelAdmin):
         try:
             with transaction.atomic():
                 # A second click waits here, and then finds the job of the first.
-                draft = ImportDraft.objects.select_for_update().get(pk=draft.pk)
+                draft = get_object_or_404(ImportDraft.objects.select_for_update(), pk=draft.pk)
                 if draft.job is not None:
                     requested = jobs.Requested(draft.job, is_joined=True)
                 else:

@@ -13,7 +13,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from catalog.admin.job_page import STATUS_COLOURS, running_time
+from catalog.admin.job_page import running_time
 from catalog.admin.keys import key_in
 from catalog.models import MetadataFetchTask
 
@@ -116,8 +116,8 @@ def _content(job: MetadataFetchTask, name: str) -> str:
     now: datetime = job.database_now  # type: ignore[attr-defined]
     match name:
         case "state":
-            label = {"type": STATUS_COLOURS[MetadataFetchTask.Status(job.status)]}
-            return render_to_string("unfold/helpers/label.html", label | {"text": job.get_status_display()})
+            label = {"type": job.status_colour, "text": job.get_status_display()}
+            return render_to_string("unfold/helpers/label.html", label)
         case "progress":
             return render_to_string("catalog/progress_bar.html", {"job": job})
         case "outcome":

@@ -23,15 +23,6 @@ SHOWN_FAILURES = 20
 # Per cent between two announcements to screen readers.
 ANNOUNCED_STEP = 25
 
-STATUS_COLOURS = {
-    Status.PENDING: "info",
-    Status.RUNNING: "primary",
-    Status.PAUSED: "warning",
-    Status.COMPLETED: "success",
-    Status.FAILED: "danger",
-    Status.CANCELLED: "default",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
@@ -70,8 +61,6 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
     groups = failure_groups(job, quota_left=quota_left)
     return {
         "job": job,
-        "status_colour": STATUS_COLOURS[Status(job.status)],
-        "status_label": job.get_status_display(),
         "may_control": may_control,
         "can_pause": Status.PAUSED in TRANSITIONS[job.status],
         "can_resume": job.status == Status.PAUSED,

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from django.conf import settings
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count, Sum
@@ -23,6 +22,7 @@ from catalog.models import (
     MetadataFetchTask,
     Track,
     TrackChange,
+    refresh_days,
 )
 from catalog.quota import current_account
 from catalog.words import plural
@@ -169,14 +169,8 @@ class Story:
         return self.track.image_url if is_web_url(self.track.image_url) else ""
 
     @property
-    def freshness(self) -> str:
-        if self.track.metadata_fetched_at is None:
-            return "never fetched"
-        return "stale" if self.track.is_stale else "fresh"
-
-    @property
     def freshness_colour(self) -> str:
-        return {"never fetched": "info", "stale": "warning", "fresh": "success"}[self.freshness]
+        return {"never fetched": "info", "stale": "warning", "fresh": "success"}[self.track.freshness]
 
     @cached_property
     def last_failure(self) -> FetchFailure | None:
@@ -198,7 +192,7 @@ class Story:
     @property
     def stale_from(self) -> datetime | None:
         fetched_at = self.track.metadata_fetched_at
-        return fetched_at + timedelta(days=settings.METADATA_REFRESH_DAYS) if fetched_at else None
+        return fetched_at + timedelta(days=refresh_days()) if fetched_at else None
 
     @property
     def waits_until(self) -> datetime | None:
@@ -214,7 +208,7 @@ class Story:
 
     @property
     def refresh_days(self) -> int:
-        return settings.METADATA_REFRESH_DAYS
+        return refresh_days()
 
     @property
     def is_all_by_hand(self) -> bool:
