@@ -253,7 +253,7 @@ def _request_import(draft: ImportDraft, request: HttpRequest) -> jobs.Requested:
 
 
 def _draft(key: str) -> ImportDraft | None:
-    return ImportDraft.objects.filter(pk=key_in(key)).first()
+    return ImportDraft.objects.filter(pk=key_in(key) or 0).first()
 
 
 def _forget_old_drafts() -> None:

@@ -47,7 +47,7 @@ def count_calls(job: MetadataFetchTask, tracks: int) -> int:
     return count_import_calls(job, tracks) if job.is_import else estimate_calls(tracks)
 
 
-def find_job(job_id: int | None) -> MetadataFetchTask | None:
+def find_job(job_id: int) -> MetadataFetchTask | None:
     """Return a job with the database's present moment on it (`database_now`)."""
     found = MetadataFetchTask.objects.select_related("requested_by", "parent").annotate(database_now=Now())
     return found.filter(pk=job_id).first()

@@ -171,7 +171,7 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         context = dict(extra_context or {})
-        job = find_job(key_in(object_id))
+        job = find_job(key_in(object_id) or 0)
         if job is not None and self.has_view_permission(request, job):
             context |= self._page_context(request, job)
         response: HttpResponse = super().changeform_view(request, object_id, form_url, context)

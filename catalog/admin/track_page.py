@@ -257,11 +257,11 @@ class TrackPage(RefusingAdmin):
 
 def _find(object_id: str | None) -> Track | None:
     """Return the track of a key out of an address, None for what is no key of a track."""
-    return Track.objects.filter(pk=key_in(object_id)).first()
+    return Track.objects.filter(pk=key_in(object_id) or 0).first()
 
 
 def _own_job(track: Track, number: str) -> MetadataFetchTask | None:
-    return MetadataFetchTask.objects.filter(pk=key_in(number), dedupe_key=f"track:{track.pk}").first()
+    return MetadataFetchTask.objects.filter(pk=key_in(number) or 0, dedupe_key=f"track:{track.pk}").first()
 
 
 def _address(track: Track) -> str:
