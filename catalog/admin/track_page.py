@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import connection, transaction
 from django.forms import Field
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -62,6 +62,15 @@ class TrackPage(RefusingAdmin):
         return request.user.has_perm("catalog.fetch_track")
 
     # --- the form
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Track | None:
+        if request.method == "POST" and connection.in_atomic_block:
+            # Of two people who save at once, the second adds to what the first has edited.
+            list(
+                Track.objects.select_for_update().filter(pk=key_in(unquote(object_id)) or 0).values_list("pk")
+            )
+        found: Track | None = super().get_object(request, object_id, from_field)
+        return found
 
     def get_readonly_fields(self, request: HttpRequest, obj: Track | None = None) -> tuple[str, ...]:
         return () if obj is None else ("uuid",)

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -12,6 +13,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from catalog.tests.together import Meanwhile
 
 
 class FormReader(HTMLParser):
@@ -68,6 +70,21 @@ def test_an_edit_is_saved_and_ticked_as_made_by_hand(staff_client, make_track):
     save(staff_client, track, open_form(staff_client, track), name="After")
 
     assert (track.name, track.label, track.edited_fields) == ("After", "Label", ["name"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_people_who_edit_at_once_both_keep_their_fields(staff_client, make_track):
+    track = make_track(name="Before", label="Label")
+    fields = open_form(staff_client, track) | {"name": ["Hers"]}
+
+    with transaction.atomic():
+        Track.objects.filter(pk=track.pk).update(label="His", edited_fields=["label"])
+        hers = Meanwhile(lambda: staff_client.post(address(track), fields))
+        hers.wait_until_blocked()
+    assert hers.result().status_code == 302
+
+    track.refresh_from_db()
+    assert (track.name, track.label, track.edited_fields) == ("Hers", "His", ["name", "label"])
 
 
 @pytest.mark.django_db
