@@ -13,6 +13,7 @@ from catalog import jobs
 from catalog.models import MetadataFetchTask, RefreshPolicy, Track
 from catalog.models import refresh as refresh_module
 from conftest import free_port, use_broker
+from soundcharts import service
 from soundcharts.simulator import Catalogue
 
 # As many as the `simulator` fixture has: tracks with a higher number are unknown to it.
@@ -108,6 +109,12 @@ def remembered_refresh_days() -> Iterator[None]:
     refresh_module._remembered[RefreshPolicy.Kind.METADATA] = (math.inf, None)
     yield
     refresh_module.forget_refresh_days()
+
+
+@pytest.fixture
+def account_of_its_own() -> None:
+    """A new service for the test: an old one would remember the quota of another simulator."""
+    service._build_service.cache_clear()
 
 
 @pytest.fixture

@@ -17,13 +17,10 @@ from catalog.explanations import EXPLANATIONS, explain
 from catalog.fetching import work_on_job
 from catalog.jobs import requests
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask, Track
+from catalog.tests.addresses import page_of
 
 LIST = "/admin/catalog/fetchfailure/"
 pytestmark = pytest.mark.django_db
-
-
-def page_of(job: MetadataFetchTask) -> str:
-    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
 
 
 def csv_of(job: MetadataFetchTask) -> str:

@@ -13,6 +13,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from catalog.tests.addresses import page_of
 from catalog.tests.together import Meanwhile
 
 
@@ -41,19 +42,15 @@ class FormReader(HTMLParser):
             self._is_inside = False
 
 
-def address(track: Track) -> str:
-    return reverse("admin:catalog_track_change", args=(track.pk,))
-
-
 def open_form(client: Client, track: Track) -> dict[str, list[str]]:
     reader = FormReader("track_form")
-    reader.feed(client.get(address(track)).content.decode())
+    reader.feed(client.get(page_of(track)).content.decode())
     assert "name" in reader.values
     return reader.values
 
 
 def save(client: Client, track: Track, form: dict[str, list[str]], **changes: object) -> HttpResponse:
-    page = client.post(address(track), form | changes)
+    page = client.post(page_of(track), form | changes)
     track.refresh_from_db()
     return page
 
@@ -79,7 +76,7 @@ def test_two_people_who_edit_at_once_both_keep_their_fields(staff_client, make_t
 
     with transaction.atomic():
         Track.objects.filter(pk=track.pk).update(label="His", edited_fields=["label"])
-        hers = Meanwhile(lambda: staff_client.post(address(track), fields))
+        hers = Meanwhile(lambda: staff_client.post(page_of(track), fields))
         hers.wait_until_blocked()
     assert hers.result().status_code == 302
 
@@ -271,8 +268,8 @@ def test_nonsense_is_refused_with_a_word_at_the_field(staff_client, make_track, 
 def test_viewers_read_the_track_and_cannot_edit_it(viewer_client, make_track):
     track = make_track(name="Before")
 
-    assertContains(viewer_client.get(address(track)), "Before")
-    assert viewer_client.post(address(track), {"name": "After"}).status_code == 403
+    assertContains(viewer_client.get(page_of(track)), "Before")
+    assert viewer_client.post(page_of(track), {"name": "After"}).status_code == 403
 
 
 @pytest.mark.django_db

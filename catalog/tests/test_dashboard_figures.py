@@ -11,7 +11,7 @@ from catalog.dashboard.running import active_jobs, read_marks
 from catalog.fetching import work_on_job
 from catalog.models import ApiAccount, MetadataFetchTask
 from catalog.tests.tracks import add_tracks
-from soundcharts import errors, service
+from soundcharts import errors
 from soundcharts.service import get_service
 
 # --- pace
@@ -195,11 +195,6 @@ def test_what_active_jobs_need_counts_lists_and_metadata(simulator, broker):
 
 
 # --- the health of the API, as the account's row has it
-
-
-@pytest.fixture
-def account_of_its_own():
-    service._build_service.cache_clear()
 
 
 @pytest.mark.django_db(transaction=True)

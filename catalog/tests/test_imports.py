@@ -10,7 +10,6 @@ from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.tracks import add_tracks
-from soundcharts import service
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,8 +122,7 @@ def test_an_import_that_hits_the_quota_pauses_and_goes_on_at_its_page(simulator,
     assert (job.status, job.updated_tracks, job.api_calls) == ("completed", 250, 3)
 
 
-def test_an_import_leaves_the_reserve_to_people(simulator, broker, settings):
-    service._build_service.cache_clear()
+def test_an_import_leaves_the_reserve_to_people(simulator, broker, settings, account_of_its_own):
     settings.SOUNDCHARTS_QUOTA_RESERVE = 8
     simulator.state.quota = 10
     job = run_import(limit=300)

@@ -12,16 +12,9 @@ from catalog.fetching import fetch_track_now, work_on_job
 from catalog.models import ApiAccount, MetadataFetchTask, Track
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
-from soundcharts import service
 from soundcharts.service import get_service
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def account_of_its_own():
-    """A new service for each test: an old one would remember the quota of another simulator."""
-    service._build_service.cache_clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("account_of_its_own")]
 
 
 def run(job: MetadataFetchTask) -> MetadataFetchTask:
