@@ -1,5 +1,6 @@
 """The real parts that tests run against: a Valkey, the simulated Soundcharts, Celery workers."""
 
+import socket
 from collections.abc import Iterator
 
 import kombu.pools
@@ -14,9 +15,17 @@ from soundcharts.simulator import Simulator
 API_KEY = "key-that-no-log-may-show"
 
 
+def free_port() -> int:
+    """Return a port of the system's choice, so that two test runs at once do not take the same."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    with ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey"), persist=True) as server:
+    directory = tmp_path_factory.mktemp("valkey")
+    with ValkeyServer(port=free_port(), data_dir=directory, persist=True) as server:
         yield server
 
 

@@ -116,7 +116,7 @@ def _plan() -> dict[str, float]:
     found = json.loads(answer.stdout)
     job.refresh_from_db()
     planned = sum(FetchChunk.objects.filter(job=job).values_list("size", flat=True))
-    expected = Track.objects.stale().awaited().count()
+    expected = Track.objects.due().count()
     _forget_jobs()
     return {
         "plan": found["seconds"],

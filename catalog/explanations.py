@@ -21,27 +21,27 @@ EXPLANATIONS: dict[str, Explanation] = {
     "error": Explanation(
         "The call failed",
         "The call to Soundcharts did not give what was asked for, for a reason that has no name of its own.",
-        "Retry what failed; if it fails again, look into the workers' logs.",
+        "Try again; if it fails again, look into the logs.",
     ),
     "connection_failed": Explanation(
         "No connection",
         "Soundcharts could not be reached, or the connection broke, in all tries.",
-        "Check the network of the workers, then retry what failed.",
+        "Check this site's network, then try again.",
     ),
     "timeout": Explanation(
         "No answer in time",
         "Soundcharts did not answer within the time allowed, in all tries.",
-        "Retry what failed later. If it happens often, raise SOUNDCHARTS_TIMEOUT.",
+        "Try again later. If it happens often, raise SOUNDCHARTS_TIMEOUT.",
     ),
     "upstream_unavailable": Explanation(
         "Soundcharts had a problem",
         "Soundcharts answered that it has a problem of its own, in all tries. Such calls cost nothing.",
-        "Retry what failed when Soundcharts is well again.",
+        "Try again when Soundcharts is well again.",
     ),
     "invalid_response": Explanation(
         "Answer not understood",
         "Soundcharts sent something else than what it documents, so nothing of it was saved.",
-        "Retry what failed later. If it stays, the failure's message says what was wrong with the answer.",
+        "Try again later. If it stays so, the failure's message says what was wrong with the answer.",
     ),
     "answers_unreadable": Explanation(
         "Answers make no sense",
@@ -99,7 +99,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     "worker_lost": Explanation(
         "Workers died on it",
         "Every worker that tried this track was killed or crashed, so it was set aside for the others' sake.",
-        "Look into the workers' logs (often they ran out of memory), then retry what failed.",
+        "Look into the workers' logs (often they ran out of memory), then try again.",
     ),
     "not_saved": Explanation(
         "Refused by the database",

@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from catalog.models import ApiAccount
+from catalog.words import length_of_time, plural
 from soundcharts.errors import RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
@@ -42,20 +43,27 @@ QUOTA_CODES = ("quota_exhausted", QuotaReserved.code)
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a piece of work will spend, and what is left of the quota as far as is known, in calls."""
+    """What a piece of work will spend, and what is left of the quota as far as is known, in calls.
+
+    Bulk work (`is_bulk`) leaves the reserve to people.
+    """
 
     calls: int
     remaining: int | None
+    is_bulk: bool = True
 
     @property
     def sentence(self) -> str:
         """The price in words: "about 124 API calls, 876 left after"."""
-        words = f"about {self.calls:,} API call{'' if self.calls == 1 else 's'}"
+        words = f"about {plural(self.calls, 'API call')}"
         if self.remaining is None:
             return words
-        if self.remaining < self.calls:
-            return f"{words}, but only {max(self.remaining, 0):,} are left: it pauses until there are more"
-        return f"{words}, {self.remaining - self.calls:,} left after"
+        remaining = max(self.remaining, 0)
+        kept = min(remaining, settings.SOUNDCHARTS_QUOTA_RESERVE) if self.is_bulk else 0
+        if remaining - kept >= self.calls:
+            return f"{words}, {remaining - self.calls:,} left after"
+        besides = f" besides the {kept:,} kept for people" if kept else ""
+        return f"{words}, but only {remaining - kept:,} are left{besides}: it pauses until there are more"
 
 
 def estimate_calls(track_count: int) -> int:
@@ -70,12 +78,8 @@ def price_of(calls: int) -> Price:
 
 def time_for(calls: int) -> str:
     """Return in words how long so many calls take at the ceiling: "about 20 minutes"."""
-    minutes = calls / settings.SOUNDCHARTS_CALLS_PER_MINUTE
-    if minutes <= 1:
-        return "less than a minute"
-    if minutes <= 90:
-        return f"about {math.ceil(minutes)} minutes"
-    return f"about {math.ceil(minutes / 60)} hours"
+    minutes = math.ceil(calls / settings.SOUNDCHARTS_CALLS_PER_MINUTE)
+    return "less than a minute" if minutes <= 1 else f"about {length_of_time(minutes * 60)}"
 
 
 def current_account() -> ApiAccount | None:

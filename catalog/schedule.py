@@ -21,6 +21,7 @@ from catalog.models import RefreshPolicy, Track
 from catalog.models.refresh import forget_refresh_days
 from catalog.quota import Price, estimate_calls, price_of
 from catalog.timing import Frequency, Timing, timing_of
+from catalog.words import plural
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ REFRESHES = (
         task="catalog.tasks.fetch_all_tracks_metadata",
         first_timing=lambda: Timing(Frequency.DAY, _first_time()),
         is_on_at_first=True,
-        has_due=lambda: Track.objects.stale().awaited().exists(),
+        has_due=lambda: Track.objects.due().exists(),
         count_due=lambda days: Track.objects.count_due(days=days),
         request=lambda limit, user: jobs.request_stale_metadata(limit=limit, requested_by=user),
     ),
@@ -153,13 +154,14 @@ def change(
         changes = _set(refresh, is_on=is_on, timing=timing)
         policy = RefreshPolicy.objects.select_for_update().get(pk=refresh.kind)
         policy.has_own_timing |= timing.words in changes
-        before = settings.METADATA_REFRESH_DAYS if policy.max_age_days is None else policy.max_age_days
-        if max_age_days != before:
+        if max_age_days != policy.days:
             policy.max_age_days = max_age_days
-            changes.append(f"stale after {max_age_days:,} day{'' if max_age_days == 1 else 's'}")
+            changes.append(f"stale after {plural(max_age_days, 'day')}")
         if tracks_per_run != policy.tracks_per_run:
             policy.tracks_per_run = tracks_per_run
-            changes.append(f"at most {tracks_per_run:,} tracks a run" if tracks_per_run else "no limit a run")
+            changes.append(
+                f"at most {plural(tracks_per_run, 'track')} a run" if tracks_per_run else "no limit a run"
+            )
         policy.save(update_fields=["has_own_timing", "max_age_days", "tracks_per_run"])
     forget_refresh_days()
     return changes

@@ -4,7 +4,6 @@ Case and accents do not matter, nor does the order of the words. Both databases 
 index of their own, whoever writes the track (see migration 0002).
 """
 
-import re
 import unicodedata
 from typing import Any
 
@@ -12,8 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BooleanField, Func
 from django.db.models.sql.compiler import SQLCompiler
 
-# As a label prints it. Only in this shape do hyphens belong to it rather than between words.
-_ISRC = re.compile(r"[A-Za-z]{2}-[A-Za-z0-9]{3}-\d{2}-\d{5}")
+from catalog.song_lists import identifier_in, is_uuid
 
 _AsSql = tuple[str, list[Any]]
 
@@ -27,7 +25,9 @@ class HasWords(Func):
     output_field = BooleanField()
 
     def __init__(self, term: str, *, key: Any = "pk", **extra: Any) -> None:
-        self.term = term.replace("-", "") if _ISRC.fullmatch(term) else term
+        identifier = identifier_in(term)
+        # A label prints an ISRC with hyphens, which elsewhere stand between words.
+        self.term = identifier if identifier and not is_uuid(identifier) else term
         super().__init__(key, "name", "credit_name", "isrc", **extra)
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> Any:

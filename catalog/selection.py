@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any, Literal
-from uuid import UUID
 
 from django.db import connection
 from django.db.models import Count, F, Func, Q, Value
@@ -17,6 +16,7 @@ from django.utils import timezone
 
 from catalog.models import SortKey, Track, TrackQuerySet, is_stale, stale_before
 from catalog.search import HasWords
+from catalog.song_lists import identifier_in, is_uuid
 
 FRESHNESS = {
     "never": "never fetched",
@@ -140,7 +140,12 @@ class TrackFilter:
         return tracks
 
     def selects_many(self, *, now: datetime | None = None, is_once: bool = False) -> bool:
-        """Return whether so many tracks meet this that reading them all is quicker than looking up each."""
+        """Return whether so many tracks meet this that reading them all is quicker than looking up each.
+
+        False on a database that finds out by itself.
+        """
+        if connection.vendor != "sqlite":
+            return False
         many = _MANY_ONCE if is_once else _MANY
         return self.apply(Track.objects.order_by(), now=now)[:many].count() == many
 
@@ -183,10 +188,8 @@ class TrackFilter:
         return found
 
     def _is_found(self, key: str) -> Any:
-        try:
-            return Q(uuid=UUID(self.search))
-        except ValueError:
-            return HasWords(self.search, key=key)
+        identifier = identifier_in(self.search)
+        return Q(uuid=identifier) if is_uuid(identifier) else HasWords(self.search, key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,18 +212,15 @@ def measure(selection: TrackFilter) -> Extent:
     """Count the tracks of a filter, to the last one."""
     now = timezone.now()
     tracks = Track.objects.all()
-    unawaited = tracks.filter(metadata_retry_at__gt=now)
     match selection.as_parameters():
         # Each from an index alone.
         case {"freshness": "never", **others} if not others:
-            never = tracks.never_fetched().count()
-            return Extent(never, never, unawaited.never_fetched().count())
+            never = tracks.never_fetched()
+            return Extent(count := never.count(), count, never.count_waiting(now=now))
         case {"freshness": "stale", **others} if not others:
-            stale = tracks.never_fetched().count() + tracks.aged(now=now).count()
-            return Extent(stale, stale, unawaited.stale(now=now).count())
+            return Extent(count := tracks.count_stale(now=now), count, tracks.count_waiting(now=now))
         case {**others} if not others:
-            stale = tracks.never_fetched().count() + tracks.aged(now=now).count()
-            return Extent(tracks.count(), stale, unawaited.stale(now=now).count())
+            return Extent(tracks.count(), tracks.count_stale(now=now), tracks.count_waiting(now=now))
     by: Literal["filter", "order"] = "order" if selection.selects_many(now=now, is_once=True) else "filter"
     counts = selection.apply(tracks, now=now, by=by).aggregate(
         tracks=Count("pk"),

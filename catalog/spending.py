@@ -11,10 +11,10 @@ from soundcharts.service import get_service
 
 
 def add_spending(calls: int) -> None:
-    """Add calls that a job has spent to today's, by the database's clock, in UTC.
+    """Add calls that were spent to today's, by the database's clock, in UTC.
 
-    The last statement of the transaction in which the job's own calls grow: all workers of all jobs share
-    the row, so its lock is held shortest, and nobody who holds it waits for another row.
+    The last statement of the transaction in which the calls of their job or draft grow: all workers of all
+    jobs share the row, so its lock is held shortest, and nobody who holds it waits for another row.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("Calls are added to a day in the transaction that adds them to their job.")

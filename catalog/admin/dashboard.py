@@ -5,10 +5,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from django.conf import settings
-from django.contrib import admin
-from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -16,11 +12,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from catalog import doorbell
+from catalog.admin.refusing import why_no_part
 from catalog.dashboard.calls import Calls, calls
 from catalog.dashboard.health import health
 from catalog.dashboard.running import active_jobs
 from catalog.explanations import explain
-from catalog.models import CatalogueSnapshot, MetadataFetchTask
+from catalog.models import CatalogueSnapshot, MetadataFetchTask, refresh_days
 from catalog.quota import current_account
 from catalog.snapshots import current_counts, failures_since
 
@@ -67,14 +64,7 @@ def _part(
     @never_cache
     @require_safe
     def view(request: HttpRequest) -> HttpResponse:
-        if not admin.site.has_permission(request):
-            # A redirect would put the log-in page into the card: reload the page around it instead.
-            if request.headers.get("HX-Request"):
-                return HttpResponse(headers={"HX-Refresh": "true"})
-            return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-        if not request.user.has_perm(permission):
-            raise PermissionDenied
-        return show(request)
+        return why_no_part(request, may_see=request.user.has_perm(permission)) or show(request)
 
     return view
 
@@ -121,7 +111,7 @@ def _catalogue(request: HttpRequest, counts: CatalogueSnapshot) -> Context:
     return {
         "counts": counts,
         "parts": _parts(counts),
-        "refresh_days": settings.METADATA_REFRESH_DAYS,
+        "refresh_days": refresh_days(),
         "may_import": request.user.has_perm("catalog.import_track"),
         "may_add": request.user.has_perm("catalog.add_track"),
     }

@@ -1,8 +1,6 @@
 """Failures: the list of all, of one task or of one code, and the same as a file for a spreadsheet."""
 
-import csv
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -16,19 +14,18 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from unfold.decorators import display
 
+from catalog.admin.csv_export import in_steps, stream_csv
 from catalog.admin.job_page import failure_groups
+from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin
 from catalog.explanations import EXPLANATIONS, explain
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask
+from catalog.song_lists import identifier_in
 
-# Rows that are read at a time: what a file of any length takes of memory.
-CSV_STEP = 1000
 CSV_HEADER = (
     *("task", "uuid", "track", "credit", "ISRC", "code"),
     *("what happened", "what to do", "message", "when (UTC)"),
 )
-# What a spreadsheet takes for the beginning of a formula, or skips before one.
-_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]|\s+[=+\-@]")
 
 
 class CodeFilter(admin.SimpleListFilter):
@@ -69,7 +66,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     list_select_related = ("job", "track")
     list_before_template = "catalog/failures_of_job.html"
     search_fields = ("item",)
-    search_help_text = "A whole UUID"
+    search_help_text = "A whole UUID or ISRC"
     show_full_result_count = False
     list_per_page = 100
 
@@ -82,7 +79,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
             counts = FailureCount.objects.all()
             if request.GET.get("code"):
                 counts = counts.filter(code=request.GET["code"])
-            if (job_id := _key(request.GET.get("job__id__exact", ""))) is not None:
+            if (job_id := key_in(request.GET.get("job__id__exact", ""))) is not None:
                 counts = counts.filter(job_id=job_id)
             paginator.known_count = counts.aggregate(sum=Sum("count"))["sum"] or 0
         return paginator
@@ -94,7 +91,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         context = dict(extra_context or {})
-        if (job_id := _key(request.GET.get("job__id__exact", ""))) is not None:
+        if (job_id := key_in(request.GET.get("job__id__exact", ""))) is not None:
             job = MetadataFetchTask.objects.filter(pk=job_id).first()
             if job is not None:
                 context |= {
@@ -108,8 +105,8 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[FetchFailure], search_term: str
     ) -> tuple[QuerySet[FetchFailure], bool]:
-        term = search_term.strip().lower()
-        return (queryset.filter(item=term) if term else queryset), False
+        term = search_term.strip()
+        return (queryset.filter(item=identifier_in(term) or term) if term else queryset), False
 
     @display(description="Track")
     def track_link(self, failure: FetchFailure) -> str:
@@ -124,49 +121,21 @@ class FetchFailureAdmin(ReadOnlyAdmin):
         return format_html('<span title="{}">{}</span>', f"{words.meaning} {words.what_to_do}", words.title)
 
 
-def _key(text: str) -> int | None:
-    """Return a key that stands in an address, None for what cannot be one."""
-    # Up to 18 digits: a longer number is an error to both databases.
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
-
-
 def failures_as_csv(job: MetadataFetchTask, *, code: str = "") -> StreamingHttpResponse:
-    """Return a job's failures, or those of one code, as a file, row by row as they are read."""
+    """Return a job's failures, or those of one code, as a file."""
     name = f"fetch-task-{job.pk}-failures"
+    failures = job.failures.all()
     if code:
         name += "-" + re.sub("[^a-z0-9_]", "", code)[:50]
-    response = StreamingHttpResponse(_csv_lines(job, code), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    return response
-
-
-class _Echo:
-    """A file that gives back what is written to it."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _csv_lines(job: MetadataFetchTask, code: str) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    # Without the mark, Excel takes the file for one of the country's old code page.
-    yield "\ufeff"
-    yield writer.writerow(CSV_HEADER)
-    failures = job.failures.order_by("pk")
-    if code:
         failures = failures.filter(code=code)
     # Values and not models, of which there may be a million.
-    columns = failures.values_list(
+    found = failures.values_list(
         *("pk", "item", "track__name", "track__credit_name", "track__isrc", "code", "message", "created_at")
     )
-    last = 0
-    # Page by page and not by one cursor, which would hold a transaction open for as long as a slow reader.
-    while page := list(columns.filter(pk__gt=last)[:CSV_STEP]):
-        yield "".join(writer.writerow(_row(job, *values)) for _, *values in page)
-        last = page[-1][0]
+    return stream_csv(name, CSV_HEADER, (_line(job, *values) for _, *values in in_steps(found, by="pk")))
 
 
-def _row(
+def _line(
     job: MetadataFetchTask,
     item: str,
     name: str | None,
@@ -175,15 +144,8 @@ def _row(
     code: str,
     message: str,
     created_at: datetime,
-) -> list[str]:
+) -> tuple[Any, ...]:
     words = explain(code)
-    cells = (str(job.pk), item, name, credit, isrc, code, words.title, words.what_to_do, message)
     # Without a fraction of the second, which no spreadsheet reads.
-    return [*(_harmless(cell or "") for cell in cells), created_at.isoformat(" ", "seconds")[:19]]
-
-
-def _harmless(value: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    # A zero byte would end the cell, or the file, for some readers.
-    value = value.replace("\0", "")
-    return f"'{value}" if _FORMULA.match(value) else value
+    when = f"{created_at:%Y-%m-%d %H:%M:%S}"
+    return job.pk, item, name, credit, isrc, code, words.title, words.what_to_do, message, when

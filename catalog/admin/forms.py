@@ -9,21 +9,13 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
 )
 
+from catalog.admin.keys import key_in
 from catalog.admin.track_list import filter_of
 from catalog.jobs.requests import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, Track
 from catalog.quota import current_account, estimate_calls, price_of, time_for
 from catalog.selection import TrackFilter, Unselectable, measure
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: "1 call", "1,240 tracks"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def is_key(text: str) -> bool:
-    """Return whether a text can be a row's key; a number of more than 18 digits is an error to databases."""
-    return text.isascii() and text.isdecimal() and len(text) <= 18
+from catalog.words import plural
 
 
 class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -73,8 +65,7 @@ class FetchNowForm(BaseDialogForm):
     def get_before_template_context(
         self, request: HttpRequest, object_id: int | str | None = None
     ) -> dict[str, Any]:
-        account = current_account()
-        return {"account": account if account and account.quota_remaining is not None else None}
+        return {"account": current_account()}
 
 
 class FetchAllForm(BaseDialogForm):
@@ -94,7 +85,7 @@ class FetchAllForm(BaseDialogForm):
     def selected_ids(self) -> list[int]:
         """The ticked tracks; a value that cannot be a key is ignored."""
         ticked = self.request.GET.getlist("_selected_action")
-        return [int(pk) for pk in ticked if is_key(pk)][:LARGEST_SELECTION]
+        return [key for tick in ticked if (key := key_in(tick)) is not None][:LARGEST_SELECTION]
 
     @property
     def is_whole_list(self) -> bool:

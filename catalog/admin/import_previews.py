@@ -2,17 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
-from django.conf import settings
-from django.db.models import Q
 from django.utils import timezone
 
 from catalog.fetching.imports import LIST_PAGE, PAGE_KEPT_MINUTES, page_from_json
-from catalog.models import ImportDraft, Track, stale_before
-from catalog.quota import Price, estimate_calls, price_of
+from catalog.models import ImportDraft, Track
+from catalog.quota import Price, estimate_calls, price_of, time_for
 from catalog.song_lists import Entry, SongList, is_uuid, read_list
 from soundcharts.payloads import Page, SongSummary
 
@@ -39,10 +36,7 @@ class Cost:
     @property
     def duration(self) -> str:
         """How long the calls take at the account's ceiling, in words."""
-        seconds = math.ceil(self.calls * 60 / settings.SOUNDCHARTS_CALLS_PER_MINUTE)
-        if seconds <= 1:
-            return "about a second"
-        return f"{seconds} seconds" if seconds < 120 else f"{math.ceil(seconds / 60):,} minutes"
+        return time_for(self.calls)
 
 
 @dataclass(slots=True)
@@ -124,20 +118,7 @@ def fresh_page(draft: ImportDraft) -> Page[SongSummary] | None:
     return page_from_json(draft.page)
 
 
-def _here(values: list[str]) -> _Here:
-    uuids = [UUID(value) for value in values if is_uuid(value)]
-    isrcs = [value for value in values if not is_uuid(value)]
-    found = list(
-        Track.objects.filter(Q(uuid__in=uuids) | Q(isrc__in=isrcs)).values_list(
-            "uuid", "isrc", "metadata_fetched_at", "metadata_retry_at"
-        )
-    )
-    now = timezone.now()
-    identifiers = {str(uuid) for uuid, *_ in found} | {isrc for _, isrc, *_ in found}
-    stale = sum(_is_to_be_fetched(fetched_at, retry_at, now) for *_, fetched_at, retry_at in found)
-    return _Here(identifiers & set(values), stale)
-
-
-def _is_to_be_fetched(fetched_at: datetime | None, retry_at: datetime | None, now: datetime) -> bool:
-    is_stale = fetched_at is None or fetched_at < stale_before(now)
-    return is_stale and (retry_at is None or retry_at <= now)
+def _here(identifiers: list[str]) -> _Here:
+    tracks = Track.objects.identified_by(identifiers)
+    found = {value for uuid, isrc in tracks.values_list("uuid", "isrc") for value in (str(uuid), isrc)}
+    return _Here(found & set(identifiers), tracks.due().count())

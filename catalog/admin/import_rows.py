@@ -1,25 +1,25 @@
 """The report of an import: what became of every row, on the task's page, and as a file."""
 
-import csv
-from collections.abc import Iterable, Iterator
 from typing import Any
+from uuid import UUID
 
-from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 
+from catalog.admin.csv_export import in_steps, stream_csv
+from catalog.admin.keys import page_in
+from catalog.admin.refusing import why_no_part
 from catalog.models import ImportRow, MetadataFetchTask
 
 Outcome = ImportRow.Outcome
 
 ROWS_PER_PAGE = 50
-ROWS_PER_QUERY = 2000
 
 OUTCOME_COLOURS = {
     Outcome.ADDED: "success",
@@ -30,8 +30,6 @@ OUTCOME_COLOURS = {
     Outcome.FAILED: "danger",
 }
 COLUMNS = ("Number", "Line", "Entry", "Outcome", "Message", "Track UUID", "Track")
-# What a spreadsheet takes for the beginning of a formula.
-_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class ImportReportMixin(ModelAdmin):
@@ -51,14 +49,11 @@ class ImportReportMixin(ModelAdmin):
     @method_decorator(never_cache)
     def import_rows_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """A page of the report: alone, or as the part of the task's page that htmx asks for."""
-        is_part = bool(request.headers.get("HX-Request"))
-        if not self.admin_site.has_permission(request):
-            if is_part:
-                return HttpResponse(headers={"HX-Refresh": "true"})
-            return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+        if (refusal := why_no_part(request, may_see=self.has_view_permission(request))) is not None:
+            return refusal
         job = self._import_to_show(request, job_id)
         context = _report_of(job, outcome=request.GET.get("outcome", ""), page=request.GET.get("page", ""))
-        if is_part:
+        if request.headers.get("HX-Request"):
             return render(request, "catalog/import_rows.html", context)
         frame = {**self.admin_site.each_context(request), "title": f"Report of {job}", "opts": self.opts}
         return render(request, "catalog/import_rows_page.html", frame | context)
@@ -69,11 +64,8 @@ class ImportReportMixin(ModelAdmin):
         rows = _rows_of(job, request.GET.get("outcome", "")).values_list(
             "number", "line", "item", "outcome", "message", "track__uuid", "track__name"
         )
-        return StreamingHttpResponse(
-            _lines_of(rows.iterator(chunk_size=ROWS_PER_QUERY)),
-            content_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="import-{job.pk}-report.csv"'},
-        )
+        lines = (_line(*values) for values in in_steps(rows, by="number"))
+        return stream_csv(f"import-{job.pk}-report", COLUMNS, lines)
 
     def _import_to_show(self, request: HttpRequest, job_id: int) -> MetadataFetchTask:
         if not self.has_view_permission(request):
@@ -96,7 +88,7 @@ def _report_of(job: MetadataFetchTask, *, outcome: str, page: str) -> dict[str, 
     )
     total = counted.get(chosen, 0) if chosen else sum(counted.values())
     last = max(1, -(-total // ROWS_PER_PAGE))
-    number = min(max(1, int(page)), last) if page.isascii() and page.isdecimal() and len(page) < 9 else 1
+    number = page_in(page, last=last)
     first = (number - 1) * ROWS_PER_PAGE
     rows = _rows_of(job, chosen).select_related("track")[first : first + ROWS_PER_PAGE]
     return {
@@ -114,26 +106,7 @@ def _report_of(job: MetadataFetchTask, *, outcome: str, page: str) -> dict[str, 
     }
 
 
-class _Echo:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def _lines_of(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
-    write = csv.writer(_Echo()).writerow
-    # The mark by which Excel knows UTF-8.
-    yield "\ufeff" + str(write(COLUMNS))
-    for number, line, item, outcome, message, uuid, name in rows:
-        texts = (item, Outcome(outcome).label, message, str(uuid or ""), name or "")
-        yield str(write((number, "" if line is None else line, *map(_as_text, texts))))
-
-
-def _as_text(value: str) -> str:
-    """Return a text that no spreadsheet runs as a formula."""
-    return (
-        f"'{value}"
-        if value.lstrip().startswith(_BEGINS_FORMULA) or value.startswith(_BEGINS_FORMULA)
-        else value
-    )
+def _line(
+    number: int, line: int | None, item: str, outcome: str, message: str, uuid: UUID | None, name: str | None
+) -> tuple[Any, ...]:
+    return number, line, item, Outcome(outcome).label, message, uuid, name

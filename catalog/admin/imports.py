@@ -1,15 +1,18 @@
 """Import from API, in two steps: what to import, and what would come of it; then it runs as a job."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
@@ -17,6 +20,7 @@ from unfold.admin import ModelAdmin
 from catalog import jobs, quota
 from catalog.admin.import_forms import ImportForm, initial_of
 from catalog.admin.import_previews import fresh_page, preview_of
+from catalog.admin.keys import key_in
 from catalog.fetching.imports import (
     LIST_PAGE,
     PAGE_KEPT_MINUTES,
@@ -27,8 +31,9 @@ from catalog.fetching.imports import (
 from catalog.models import ImportDraft
 from catalog.song_lists import UnreadableList, read_list
 from catalog.spending import add_spending
+from catalog.words import plural
 from soundcharts.errors import SoundchartsError
-from soundcharts.service import get_service
+from soundcharts.service import SoundchartsService, get_service
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +44,8 @@ DRAFTS_KEPT_DAYS = 1
 SEARCH_KEPT_MINUTES = 30
 # A first page that was asked for and has not come in this time will not come any more.
 PAGE_PATIENCE_SECONDS = 60
+# Columns beyond this are not offered by any table that people have.
+MOST_COLUMNS = 1000
 
 
 class ImportMixin(ModelAdmin):
@@ -71,7 +78,7 @@ class ImportMixin(ModelAdmin):
         draft = form.make_draft()
         if is_search:
             try:
-                draft.artists = _search_artists(draft.artist_name)
+                draft.artists = self._search_artists(request, draft)
             except SoundchartsError as error:
                 form.add_error("artist_name", str(error))
                 return self._show_source(request, form, kept)
@@ -113,7 +120,7 @@ class ImportMixin(ModelAdmin):
                 case "confirm":
                     return self._confirm(request, draft)
                 case "ask":
-                    _ask_for_first_page(request, draft)
+                    self._ask_for_first_page(request, draft)
                 case "column":
                     _choose_column(draft, request.POST.get("column", ""))
             return HttpResponseRedirect(request.path)
@@ -139,7 +146,7 @@ class ImportMixin(ModelAdmin):
         try:
             with transaction.atomic():
                 # A second click waits here, and then finds the job of the first.
-                draft = ImportDraft.objects.select_for_update().get(pk=draft.pk)
+                draft = get_object_or_404(ImportDraft.objects.select_for_update(), pk=draft.pk)
                 if draft.job is not None:
                     requested = jobs.Requested(draft.job, is_joined=True)
                 else:
@@ -153,6 +160,77 @@ class ImportMixin(ModelAdmin):
             reverse("admin:catalog_metadatafetchtask_change", args=(requested.job.pk,))
         )
 
+    # --- what is asked of Soundcharts before there is a job
+
+    @contextmanager
+    def _spending(self, request: HttpRequest, draft: ImportDraft, what: str) -> Iterator[SoundchartsService]:
+        """Let a person who waits ask Soundcharts; count what it spends in the day, once, and log who did it.
+
+        The job that comes of the draft takes the draft's calls over as its own, without counting them again.
+        """
+        service = get_service(interactive=True)
+        with service.count_calls() as meter:
+            try:
+                yield service
+            except SoundchartsError as error:
+                quota.note_error(service, error)
+                raise
+            finally:
+                quota.note_quota(service, is_last=True)
+                if meter.spent:
+                    with transaction.atomic():
+                        ImportDraft.objects.filter(pk=draft.pk).update(
+                            page_calls=F("page_calls") + meter.spent
+                        )
+                        self.log_change(
+                            request, draft, f"Import from API: {what}, for {plural(meter.spent, 'API call')}"
+                        )
+                        add_spending(meter.spent)
+
+    def _search_artists(self, request: HttpRequest, draft: ImportDraft) -> list[dict[str, str]]:
+        """Return the artists that fit a name, for 1 call; for none if it was searched for a moment ago."""
+        known = ImportDraft.objects.filter(
+            artist_name=draft.artist_name,
+            source=Source.ARTIST,
+            artist_uuid=None,
+            created_at__gte=Now() - timedelta(minutes=SEARCH_KEPT_MINUTES),
+        ).first()
+        if known is not None:
+            return list(known.artists)
+        with self._spending(request, draft, f"searched for artists like “{draft.artist_name}”") as service:
+            page = service.search_artists(draft.artist_name)
+        logger.info("artists were searched for: %s found", len(page.items))
+        return [
+            {"uuid": str(artist.uuid), "name": (artist.name or "")[:200], "image_url": artist.image_url or ""}
+            for artist in page.items
+        ]
+
+    def _ask_for_first_page(self, request: HttpRequest, draft: ImportDraft) -> None:
+        """Buy the first page of a list, which the import will then use. Two clicks buy it once."""
+        if draft.source == Source.LIST or fresh_page(draft) is not None:
+            return
+        is_old = Q(page_at__lt=Now() - timedelta(minutes=PAGE_KEPT_MINUTES))
+        never_came = Q(page=None, page_at__lt=Now() - timedelta(seconds=PAGE_PATIENCE_SECONDS))
+        mine = ImportDraft.objects.filter(pk=draft.pk)
+        if not mine.filter(Q(page_at=None) | is_old | never_came).update(page_at=Now(), page=None):
+            messages.info(
+                request, "The first page is being asked for already. Load this page again in a moment."
+            )
+            return
+        try:
+            with self._spending(request, draft, "asked for the first page") as service:
+                page = list_songs(
+                    service,
+                    draft.artist_uuid,
+                    offset=draft.offset or 0,
+                    limit=min(LIST_PAGE, draft.limit or LIST_PAGE),
+                )
+        except SoundchartsError as error:
+            mine.update(page_at=None)
+            messages.error(request, why_listing_failed(draft.artist_uuid, error))
+        else:
+            mine.update(page=page_as_json(page), page_at=Now())
+
     def log_import(self, request: HttpRequest, requested: jobs.Requested) -> None:
         """Tell the person, and the log of the admin, what became of a confirmed import."""
         raise NotImplementedError
@@ -161,22 +239,21 @@ class ImportMixin(ModelAdmin):
 def _request_import(draft: ImportDraft, request: HttpRequest) -> jobs.Requested:
     if draft.source == Source.LIST:
         songs = read_list(draft.text, column=draft.column, is_file=bool(draft.file_name))
-        count = len(songs.wanted)
         name = f"{draft.file_name}, " if draft.file_name else "a list, "
-        title = f"Import of {name[:120]}{count:,} song{'' if count == 1 else 's'}"
+        title = f"Import of {name[:120]}{plural(len(songs.wanted), 'song')}"
         return jobs.request_list_import(songs.entries, requested_by=request.user, title=title)
     return jobs.request_import(
         limit=draft.limit or 0,
         offset=draft.offset or 0,
         artist_uuid=draft.artist_uuid,
         artist_name=draft.artist_name,
+        calls=draft.page_calls,
         requested_by=request.user,
     )
 
 
 def _draft(key: str) -> ImportDraft | None:
-    is_key = key.isascii() and key.isdecimal() and len(key) <= 18
-    return ImportDraft.objects.filter(pk=key).first() if is_key else None
+    return ImportDraft.objects.filter(pk=key_in(key) or 0).first()
 
 
 def _forget_old_drafts() -> None:
@@ -189,59 +266,7 @@ def _name_of(draft: ImportDraft) -> str:
     return next((str(found["name"]) for found in draft.artists if found["uuid"] == chosen), "")
 
 
-def _search_artists(name: str) -> list[dict[str, str]]:
-    """Return the artists that fit a name, for 1 call; for none if somebody has just searched for the same."""
-    known = ImportDraft.objects.filter(
-        artist_name=name,
-        source=Source.ARTIST,
-        artist_uuid=None,
-        created_at__gte=Now() - timedelta(minutes=SEARCH_KEPT_MINUTES),
-    ).first()
-    if known is not None:
-        return list(known.artists)
-    service = get_service(interactive=True)
-    with service.count_calls() as meter:
-        try:
-            page = service.search_artists(name)
-        finally:
-            quota.note_quota(service, is_last=True)
-            # No job counts it.
-            with transaction.atomic():
-                add_spending(meter.spent)
-    logger.info("artists were searched for: %s found", len(page.items))
-    return [
-        {"uuid": str(artist.uuid), "name": (artist.name or "")[:200], "image_url": artist.image_url or ""}
-        for artist in page.items
-    ]
-
-
-def _ask_for_first_page(request: HttpRequest, draft: ImportDraft) -> None:
-    """Buy the first page of a list, which the import will then use. Two clicks buy it once."""
-    if draft.source == Source.LIST or fresh_page(draft) is not None:
-        return
-    is_old = Q(page_at__lt=Now() - timedelta(minutes=PAGE_KEPT_MINUTES))
-    never_came = Q(page=None, page_at__lt=Now() - timedelta(seconds=PAGE_PATIENCE_SECONDS))
-    mine = ImportDraft.objects.filter(pk=draft.pk)
-    if not mine.filter(Q(page_at=None) | is_old | never_came).update(page_at=Now(), page=None):
-        messages.info(request, "The first page is being asked for already. Load this page again in a moment.")
-        return
-    service = get_service(interactive=True)
-    with service.count_calls() as meter:
-        try:
-            page = list_songs(
-                service,
-                draft.artist_uuid,
-                offset=draft.offset or 0,
-                limit=min(LIST_PAGE, draft.limit or LIST_PAGE),
-            )
-        except SoundchartsError as error:
-            mine.update(page_at=None)
-            messages.error(request, why_listing_failed(draft.artist_uuid, error))
-        else:
-            mine.update(page=page_as_json(page), page_calls=meter.spent, page_at=Now())
-    quota.note_quota(service, is_last=True)
-
-
 def _choose_column(draft: ImportDraft, column: str) -> None:
-    if column.isascii() and column.isdecimal() and len(column) < 4:
-        ImportDraft.objects.filter(pk=draft.pk, job=None).update(column=int(column))
+    number = key_in(column)
+    if number is not None and number < MOST_COLUMNS:
+        ImportDraft.objects.filter(pk=draft.pk, job=None).update(column=number)

@@ -13,7 +13,8 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from catalog.admin.job_page import STATUS_COLOURS, running_time
+from catalog.admin.job_page import running_time
+from catalog.admin.keys import key_in
 from catalog.models import MetadataFetchTask
 
 # Cells that change while a task is active, by the name that is part of their elements' ids.
@@ -72,10 +73,8 @@ def search_jobs(jobs: QuerySet[MetadataFetchTask], term: str) -> QuerySet[Metada
     term = term.strip()
     if not term:
         return jobs
-    number = term.removeprefix("#")
-    # Up to 18 digits: a longer number is an error to both databases.
-    is_number = number.isascii() and number.isdecimal() and len(number) <= 18
-    return jobs.filter(Q(title__icontains=term) | (Q(pk=int(number)) if is_number else Q()))
+    number = key_in(term.removeprefix("#"))
+    return jobs.filter(Q(title__icontains=term) | (Q() if number is None else Q(pk=number)))
 
 
 def cell(job: MetadataFetchTask, name: str, *, is_update: bool = False) -> SafeString:
@@ -109,16 +108,16 @@ def active_ids(jobs: Iterable[MetadataFetchTask]) -> str:
 
 def chosen_ids(text: str) -> list[int]:
     """Return the keys in an address; a value that cannot be one is ignored."""
-    parts = (part for part in text.split(",")[:MOST_LIVE_ROWS] if part.isascii() and part.isdecimal())
-    return [int(part) for part in parts if len(part) <= 18]
+    parts = text.split(",")[:MOST_LIVE_ROWS]
+    return [key for part in parts if (key := key_in(part)) is not None]
 
 
 def _content(job: MetadataFetchTask, name: str) -> str:
     now: datetime = job.database_now  # type: ignore[attr-defined]
     match name:
         case "state":
-            label = {"type": STATUS_COLOURS[MetadataFetchTask.Status(job.status)]}
-            return render_to_string("unfold/helpers/label.html", label | {"text": job.get_status_display()})
+            label = {"type": job.status_colour, "text": job.get_status_display()}
+            return render_to_string("unfold/helpers/label.html", label)
         case "progress":
             return render_to_string("catalog/progress_bar.html", {"job": job})
         case "outcome":

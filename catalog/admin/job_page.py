@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Count
@@ -14,23 +14,14 @@ from catalog.explanations import Explanation, explain
 from catalog.fetching import count_import_calls
 from catalog.jobs.events import MOST_EVENTS
 from catalog.jobs.states import TRANSITIONS
-from catalog.models import ApiAccount, MetadataFetchTask
-from catalog.quota import Price, estimate_calls
-from soundcharts.service import get_service
+from catalog.models import MetadataFetchTask
+from catalog.quota import Price, current_account, estimate_calls, remaining_calls
+from catalog.words import duration, length_of_time, plural
 
 Status = MetadataFetchTask.Status
 SHOWN_FAILURES = 20
 # Per cent between two announcements to screen readers.
 ANNOUNCED_STEP = 25
-
-STATUS_COLOURS = {
-    Status.PENDING: "info",
-    Status.RUNNING: "primary",
-    Status.PAUSED: "warning",
-    Status.COMPLETED: "success",
-    Status.FAILED: "danger",
-    Status.CANCELLED: "default",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +35,11 @@ class FailureGroup:
     price: str
 
 
-def duration_in_words(seconds: float) -> str:
-    """Return a duration as people say it: "45 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
-    whole = max(0, round(seconds))
-    days, rest = divmod(whole, 86_400)
-    hours, rest = divmod(rest, 3600)
-    minutes, left = divmod(rest, 60)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
-    while len(parts) > 1 and not parts[0][0]:
-        parts.pop(0)
-    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count) or "0 s"
-
-
 def running_time(job: MetadataFetchTask, *, now: datetime) -> str:
     """Return how long a job took, or has been taking, from its first start on; pauses are part of it."""
     if job.started_at is None:
         return "–"
-    return duration_in_words(((job.completed_at or now) - job.started_at).total_seconds())
+    return duration(((job.completed_at or now) - job.started_at).total_seconds())
 
 
 def count_calls(job: MetadataFetchTask, tracks: int) -> int:
@@ -77,13 +56,11 @@ def find_job(job_id: int) -> MetadataFetchTask | None:
 def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]:
     """Return what the page shows of a job that `find_job` found."""
     now: datetime = job.database_now  # type: ignore[attr-defined]
-    account = ApiAccount.objects.filter(fingerprint=get_service().account).first()
+    account = current_account()
     quota_left = account.quota_remaining if account else None
     groups = failure_groups(job, quota_left=quota_left)
     return {
         "job": job,
-        "status_colour": STATUS_COLOURS[Status(job.status)],
-        "status_label": job.get_status_display(),
         "may_control": may_control,
         "can_pause": Status.PAUSED in TRANSITIONS[job.status],
         "can_resume": job.status == Status.PAUSED,
@@ -94,7 +71,7 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
         "running_time": running_time(job, now=now),
         **_pace_context(job, now=now),
         "remaining_price": _price(count_calls(job, _remaining(job)), quota_left) if job.is_active else "",
-        "account": account if quota_left is not None else None,
+        "account": account,
         "announcement": _announcement(job),
         "failure_groups": groups,
         "failures": list(job.failures.select_related("track")[:SHOWN_FAILURES]) if groups else [],
@@ -109,8 +86,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
 
     The question is empty where there is nothing to do.
     """
-    account = ApiAccount.objects.filter(fingerprint=get_service().account).first()
-    quota_left = account.quota_remaining if account else None
+    quota_left = remaining_calls()
     done, remaining = f"{job.processed_tracks:,}", _remaining(job)
     question, sentences, button, nothing = "", [], "", f"This task is {job.get_status_display().lower()}."
     match verb:
@@ -138,7 +114,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
             if job.is_active:
                 nothing = "This task is not over yet: what failed can be tried again when it is."
             elif count:
-                tracks = f"{count:,} failed track{'' if count == 1 else 's'}"
+                tracks = plural(count, "failed track")
                 kind = f" with “{explain(code).title}”" if code else ""
                 question = f"Try the {tracks}{kind} again?"
                 price = _price(_calls_for_failures(job, count), quota_left)
@@ -228,9 +204,8 @@ def _pace_context(job: MetadataFetchTask, *, now: datetime) -> dict[str, Any]:
     words = f"{pace:,.0f} a second" if pace >= 10 else f"{pace:.1f} a second"
     if pace < 1:
         words = f"{pace * 60:.1f} a minute"
-    left = timedelta(seconds=_remaining(job) / pace).total_seconds()
     more = "at least " if job.planned_at is None else "about "
-    return {"pace": words, "time_left": more + duration_in_words(left)}
+    return {"pace": words, "time_left": more + length_of_time(_remaining(job) / pace)}
 
 
 def _announcement(job: MetadataFetchTask) -> str:

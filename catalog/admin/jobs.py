@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -18,7 +17,7 @@ from django.http import (
 )
 from django.shortcuts import get_object_or_404, render
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.decorators import display
@@ -37,7 +36,8 @@ from catalog.admin.job_list import (
     updated_cells,
 )
 from catalog.admin.job_page import confirmation, find_job, page_context
-from catalog.admin.refusing import ReadOnlyAdmin
+from catalog.admin.keys import key_in
+from catalog.admin.refusing import ReadOnlyAdmin, why_no_part
 from catalog.admin.tracks import job_address, tell
 from catalog.models import MetadataFetchTask
 
@@ -171,10 +171,9 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         context = dict(extra_context or {})
-        if object_id and object_id.isdecimal():
-            job = find_job(int(object_id))
-            if job is not None:
-                context |= self._page_context(request, job)
+        job = find_job(key_in(object_id) or 0)
+        if job is not None and self.has_view_permission(request, job):
+            context |= self._page_context(request, job)
         response: HttpResponse = super().changeform_view(request, object_id, form_url, context)
         return response
 
@@ -183,21 +182,10 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         context = page_context(job, may_control=self.has_control_permission(request))
         return context | {"may_see_failures": may_see_failures}
 
-    def _why_no_fragment(self, request: HttpRequest) -> HttpResponse | None:
-        """Return what answers a poll of somebody who may not see it (any more), or None."""
-        if not self.admin_site.has_permission(request):
-            # A redirect would put the log-in page into the card: reload the page around it instead.
-            if request.headers.get("HX-Request"):
-                return HttpResponse(headers={"HX-Refresh": "true"})
-            return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        return None
-
     @method_decorator(never_cache)
     def progress_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         """The part of the page that changes, asked for again and again while the job is active."""
-        if (refusal := self._why_no_fragment(request)) is not None:
+        if (refusal := why_no_part(request, may_see=self.has_view_permission(request))) is not None:
             return refusal
         job = find_job(job_id)
         if job is None:
@@ -207,7 +195,7 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
     @method_decorator(never_cache)
     def live_rows_view(self, request: HttpRequest) -> HttpResponse:
         """The cells of the list's active tasks, and what asks for those that are still active."""
-        if (refusal := self._why_no_fragment(request)) is not None:
+        if (refusal := why_no_part(request, may_see=self.has_view_permission(request))) is not None:
             return refusal
         ids = chosen_ids(request.GET.get("ids", ""))
         shown = self.get_queryset(request).filter(pk__in=ids).order_by("-pk")

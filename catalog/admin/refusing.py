@@ -2,9 +2,24 @@
 
 from typing import Any
 
+from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from unfold.admin import ModelAdmin
+
+
+def why_no_part(request: HttpRequest, *, may_see: bool) -> HttpResponse | None:
+    """Return what answers somebody who asks for a part of a page and may not see it (any more), or None."""
+    if not admin.site.has_permission(request):
+        # A redirect would put the log-in page into the card: reload the page around it instead.
+        if request.headers.get("HX-Request"):
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+    if not may_see:
+        raise PermissionDenied
+    return None
 
 
 class RefusingAdmin(ModelAdmin):

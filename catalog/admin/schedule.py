@@ -25,14 +25,13 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
 from catalog import schedule
-from catalog.admin.forms import plural
-from catalog.admin.job_page import STATUS_COLOURS
 from catalog.admin.schedule_forms import AmountForm, RunNowForm, ScheduleForm
 from catalog.admin.tracks import go_to, job_address, tell
-from catalog.models import ApiAccount, MetadataFetchTask, RefreshPolicy
+from catalog.models import RefreshPolicy
+from catalog.quota import current_account
 from catalog.schedule import SWEEP, Refresh
 from catalog.timing import next_run_at, timing_of, timing_words
-from soundcharts.service import get_service
+from catalog.words import plural
 
 # What is later than this was not done: beat looks every few seconds.
 LATE = timedelta(minutes=2)
@@ -64,11 +63,6 @@ class Card:
             "hx-select": "#dialog",
             "x-on:htmx:after-on-load": "openModal = true",
         }
-
-    @property
-    def last_job_colour(self) -> str:
-        job = self.policy.last_run_job
-        return STATUS_COLOURS[MetadataFetchTask.Status(job.status)] if job else ""
 
 
 @admin.register(RefreshPolicy)
@@ -116,7 +110,7 @@ class RefreshPolicyAdmin(ModelAdmin):
                 "sweep": sweep,
                 "sweep_timing": timing_words(sweep) if sweep else f"every {settings.SWEEP_SECONDS} seconds",
                 "is_beat_late": _is_late(next_run_at(sweep)) if sweep else True,
-                "account": ApiAccount.objects.filter(fingerprint=get_service().account).first(),
+                "account": current_account(),
                 "may_change": self.has_change_permission(request),
                 "zone": timezone.get_default_timezone_name(),
             },
@@ -253,7 +247,6 @@ def _card(refresh: Refresh, task: PeriodicTask | None, policy: RefreshPolicy | N
     """Return what the page shows of a refresh; of one without rows yet, what they will be."""
     policy = policy or RefreshPolicy(kind=refresh.kind)
     moment = next_run_at(task) if task else None
-    days = settings.METADATA_REFRESH_DAYS if policy.max_age_days is None else policy.max_age_days
     return Card(
         refresh=refresh,
         policy=policy,
@@ -261,7 +254,7 @@ def _card(refresh: Refresh, task: PeriodicTask | None, policy: RefreshPolicy | N
         timing=timing_words(task) if task else refresh.first_timing().words,
         next_run_at=moment,
         is_late=_is_late(moment),
-        max_age=plural(days, "day"),
+        max_age=plural(policy.days, "day"),
         has_own_age=policy.max_age_days is not None,
     )
 
@@ -276,8 +269,6 @@ def _initial(refresh: Refresh) -> dict[str, Any]:
         "weekday": timing.weekday,
         "hours": timing.hours,
         "at": f"{timing.at:%H:%M}",
-        "max_age_days": settings.METADATA_REFRESH_DAYS
-        if policy.max_age_days is None
-        else policy.max_age_days,
+        "max_age_days": policy.days,
         "tracks_per_run": policy.tracks_per_run,
     }

@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
+from catalog.admin import csv_export
 from catalog.admin.csv_export import stream_csv
 from catalog.admin.refusing import ReadOnlyAdmin
 from catalog.admin.track_story import changes_in
@@ -24,8 +25,6 @@ from catalog.mapping import label_of
 from catalog.models import METADATA_FIELDS, Track, TrackChange
 from catalog.selection import TrackFilter, Unselectable
 
-# Rows that an export reads at a time.
-EXPORT_STEP = 1000
 PERIODS = {
     "day": ("The last 24 hours", timedelta(days=1)),
     "week": ("The last 7 days", timedelta(days=7)),
@@ -146,7 +145,7 @@ def _lines(found: QuerySet[TrackChange]) -> Iterator[tuple[Any, ...]]:
     """Return the lines of the file, reading on from the last row: no query is long, none is held open."""
     rest = found
     while True:
-        rows = list(rest[:EXPORT_STEP])
+        rows = list(rest[: csv_export.STEP])
         for row in rows:
             for change in changes_in(row.changes):
                 yield (
@@ -158,7 +157,7 @@ def _lines(found: QuerySet[TrackChange]) -> Iterator[tuple[Any, ...]]:
                     change.after,
                     row.job_id,
                 )
-        if len(rows) < EXPORT_STEP:
+        if len(rows) < csv_export.STEP:
             return
         last = rows[-1]
         rest = found.filter(at__lte=last.at).exclude(at=last.at, pk__gte=last.pk)

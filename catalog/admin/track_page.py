@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import connection, transaction
 from django.forms import Field
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from unfold.decorators import action
 
 from catalog.admin.forms import FetchNowForm, TrackForm
+from catalog.admin.keys import key_in, page_in
 from catalog.admin.refusing import RefusingAdmin
 from catalog.admin.track_story import LAST_PAGE, Answer, Story, answer_of, timeline
 from catalog.fetching import fetch_track_now
@@ -61,6 +62,15 @@ class TrackPage(RefusingAdmin):
         return request.user.has_perm("catalog.fetch_track")
 
     # --- the form
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Track | None:
+        if request.method == "POST" and connection.in_atomic_block:
+            # Of two people who save at once, the second adds to what the first has edited.
+            list(
+                Track.objects.select_for_update().filter(pk=key_in(unquote(object_id)) or 0).values_list("pk")
+            )
+        found: Track | None = super().get_object(request, object_id, from_field)
+        return found
 
     def get_readonly_fields(self, request: HttpRequest, obj: Track | None = None) -> tuple[str, ...]:
         return () if obj is None else ("uuid",)
@@ -128,8 +138,7 @@ class TrackPage(RefusingAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_or_change_permission(request, track):
             raise PermissionDenied
-        asked = request.GET.get("p", "")
-        page = min(max(int(asked), 1), LAST_PAGE) if asked.isascii() and asked.isdecimal() else 1
+        page = page_in(request.GET.get("p", ""), last=LAST_PAGE)
         events, has_more = timeline(track, page=page)
         return TemplateResponse(
             request,
@@ -257,16 +266,11 @@ class TrackPage(RefusingAdmin):
 
 def _find(object_id: str | None) -> Track | None:
     """Return the track of a key out of an address, None for what is no key of a track."""
-    # Up to 18 digits: a longer number is an error to both databases.
-    if not object_id or not (object_id.isascii() and object_id.isdecimal()) or len(object_id) > 18:
-        return None
-    return Track.objects.filter(pk=object_id).first()
+    return Track.objects.filter(pk=key_in(object_id) or 0).first()
 
 
 def _own_job(track: Track, number: str) -> MetadataFetchTask | None:
-    if not (number.isascii() and number.isdecimal()) or len(number) > 18:
-        return None
-    return MetadataFetchTask.objects.filter(pk=number, dedupe_key=f"track:{track.pk}").first()
+    return MetadataFetchTask.objects.filter(pk=key_in(number) or 0, dedupe_key=f"track:{track.pk}").first()
 
 
 def _address(track: Track) -> str:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from django.conf import settings
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count, Sum
@@ -14,7 +13,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 
 from catalog import jobs
-from catalog.admin.advice import advice_on
+from catalog.explanations import Explanation, explain
 from catalog.mapping import FieldChange, TrackReport, label_of
 from catalog.models import (
     METADATA_FIELDS,
@@ -23,8 +22,10 @@ from catalog.models import (
     MetadataFetchTask,
     Track,
     TrackChange,
+    refresh_days,
 )
 from catalog.quota import current_account
+from catalog.words import plural
 from soundcharts.fields import is_web_url
 
 # Entries on the track's own page, and on a page of its history.
@@ -102,7 +103,7 @@ def _of_change(change: TrackChange) -> Event:
 
 
 def _of_failure(failure: FetchFailure) -> Event:
-    sentence = f"not fetched: {failure.code.replace('_', ' ')}. {failure.message}"
+    sentence = f"not fetched: {explain(failure.code).title}. {failure.message}"
     return Event(
         failure.created_at,
         "Soundcharts",
@@ -160,8 +161,7 @@ class Story:
     @cached_property
     def account(self) -> ApiAccount | None:
         """What is left of the plan's calls, as far as Soundcharts has ever said."""
-        account = current_account()
-        return account if account and account.quota_remaining is not None else None
+        return current_account()
 
     @property
     def cover(self) -> str:
@@ -169,14 +169,8 @@ class Story:
         return self.track.image_url if is_web_url(self.track.image_url) else ""
 
     @property
-    def freshness(self) -> str:
-        if self.track.metadata_fetched_at is None:
-            return "never fetched"
-        return "stale" if self.track.is_stale else "fresh"
-
-    @property
     def freshness_colour(self) -> str:
-        return {"never fetched": "info", "stale": "warning", "fresh": "success"}[self.freshness]
+        return {"never fetched": "info", "stale": "warning", "fresh": "success"}[self.track.freshness]
 
     @cached_property
     def last_failure(self) -> FetchFailure | None:
@@ -186,12 +180,9 @@ class Story:
         return self.track.failures.filter(code=self.track.metadata_error).order_by("-pk").first()
 
     @property
-    def error_words(self) -> str:
-        return self.track.metadata_error.replace("_", " ")
-
-    @property
-    def advice(self) -> str:
-        return advice_on(self.track.metadata_error)
+    def trouble(self) -> Explanation:
+        """What the track's own error code means."""
+        return explain(self.track.metadata_error)
 
     @cached_property
     def last_change(self) -> Event | None:
@@ -201,7 +192,7 @@ class Story:
     @property
     def stale_from(self) -> datetime | None:
         fetched_at = self.track.metadata_fetched_at
-        return fetched_at + timedelta(days=settings.METADATA_REFRESH_DAYS) if fetched_at else None
+        return fetched_at + timedelta(days=refresh_days()) if fetched_at else None
 
     @property
     def waits_until(self) -> datetime | None:
@@ -217,7 +208,7 @@ class Story:
 
     @property
     def refresh_days(self) -> int:
-        return settings.METADATA_REFRESH_DAYS
+        return refresh_days()
 
     @property
     def is_all_by_hand(self) -> bool:
@@ -276,7 +267,7 @@ class Answer:
 
     @property
     def advice(self) -> str:
-        return advice_on(self.report.code) if self.report.outcome == "failed" else ""
+        return explain(self.report.code).what_to_do if self.report.outcome == "failed" else ""
 
     @property
     def colour(self) -> str:
@@ -290,7 +281,7 @@ class Answer:
         report, count = self.report, len(self.report.changes)
         match report.outcome:
             case "updated" if count:
-                return f"Fetched: {count} field{'' if count == 1 else 's'} changed."
+                return f"Fetched: {plural(count, 'field')} changed."
             case "updated":
                 return "Fetched for the first time."
             case "unchanged":
@@ -304,8 +295,7 @@ class Answer:
         """What was spent, and how long it took where somebody waited for it."""
         if self.is_busy:
             return "This click spent no call."
-        calls = self.job.api_calls
-        words = f"{calls:,} API call{'' if calls == 1 else 's'} spent"
+        words = f"{plural(self.job.api_calls, 'API call')} spent"
         return words + (f", {self.seconds:.1f} seconds." if self.seconds is not None else ".")
 
 

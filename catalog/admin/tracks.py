@@ -15,13 +15,16 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from catalog import jobs
-from catalog.admin.forms import FetchAllForm, is_key, plural
+from catalog.admin.forms import FetchAllForm
 from catalog.admin.imports import ImportMixin
+from catalog.admin.keys import key_in
 from catalog.admin.track_list import FILTERS, TrackList, filter_of
 from catalog.admin.track_page import TrackPage
+from catalog.explanations import explain
 from catalog.models import MetadataFetchTask, SortKey, Track
 from catalog.quota import estimate_calls, price_of, time_for
 from catalog.selection import Extent, TrackFilter, Unselectable, measure
+from catalog.words import plural
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +86,8 @@ class TrackAdmin(ImportMixin, TrackPage):
 
     @display(description="Freshness", ordering="metadata_fetched_at")
     def freshness(self, track: Track) -> str:
-        return render_to_string("catalog/track_freshness.html", {"track": track})
+        trouble = explain(track.metadata_error) if track.metadata_error else None
+        return render_to_string("catalog/track_freshness.html", {"track": track, "trouble": trouble})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TrackList]:
         return TrackList
@@ -105,7 +109,7 @@ class TrackAdmin(ImportMixin, TrackPage):
         if request.method == "POST":
             # What cannot be a key is none: both databases would stumble over it.
             sent: Any = request.POST.copy()
-            ticks = [tick if is_key(tick) else "0" for tick in sent.getlist(ACTION_CHECKBOX_NAME)]
+            ticks = [tick if key_in(tick) is not None else "0" for tick in sent.getlist(ACTION_CHECKBOX_NAME)]
             sent.setlist(ACTION_CHECKBOX_NAME, ticks)
             request.POST = sent
         return super().changelist_view(request, extra_context)
@@ -147,7 +151,7 @@ class TrackAdmin(ImportMixin, TrackPage):
                 )
                 return go_to(request, reverse("admin:catalog_track_changelist"))
             requested = jobs.request_metadata(ids, requested_by=request.user)
-        elif not Track.objects.stale().awaited().exists():
+        elif not Track.objects.due().exists():
             messages.info(request, "Every track is fresh. Nothing was queued and no call will be spent.")
             return go_to(request, reverse("admin:catalog_track_changelist"))
         else:

@@ -9,10 +9,10 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from catalog import schedule
-from catalog.dashboard.words import length_of_time
 from catalog.explanations import explain
 from catalog.models import ApiAccount, Heartbeat
 from catalog.timing import next_run_at
+from catalog.words import length_of_time
 
 Kind = Heartbeat.Kind
 

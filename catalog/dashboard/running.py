@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from django.db.models import Case, IntegerField, Value, When
 from django.utils import timezone
 
-from catalog.dashboard.words import length_of_time
 from catalog.explanations import Explanation, explain
 from catalog.models import MetadataFetchTask
+from catalog.words import length_of_time
 
 Status = MetadataFetchTask.Status
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from catalog import jobs
+from catalog import jobs, quota
 from catalog.fetching.saving import insert_tracks, move_on, with_database_back
 from catalog.mapping import new_track
 from catalog.models import FetchChunk, ImportDraft, ImportRow, MetadataFetchTask, Track
@@ -28,12 +28,17 @@ PAGE_KEPT_MINUTES = 30
 
 
 def import_page(job: MetadataFetchTask, chunk: FetchChunk, service: SoundchartsService) -> None:
-    """List and save the next page of an import; raise what prevented it."""
-    page, calls = drafted_page(job) if chunk.position == 0 else (None, 0)
+    """List and save the next page of an import; raise what prevented it, be it the reserve."""
+    # What a drafted page cost was counted when it was bought.
+    page, calls = drafted_page(job) if chunk.position == 0 else None, 0
     if page is None:
         offset = job.request["offset"] + chunk.position
         limit = min(LIST_PAGE, chunk.size - chunk.position)
         artist = UUID(job.request["artist_uuid"]) if job.request["artist_uuid"] else None
+        # What each other worker may have spent since the last answer told.
+        margin = 1 + 2 * max(0, jobs.count_living_leases() - 1)
+        if not quota.leaves_reserve(service, calls=margin):
+            raise quota.QuotaReserved
         with service.count_calls() as meter:
             try:
                 page = list_songs(service, artist, offset=offset, limit=limit)
@@ -56,17 +61,15 @@ def list_songs(
     )
 
 
-def drafted_page(job: MetadataFetchTask) -> tuple[Page[SongSummary] | None, int]:
-    """Return the first page of a job as somebody saw it before asking for the job, and what it cost.
+def drafted_page(job: MetadataFetchTask) -> Page[SongSummary] | None:
+    """Return the first page of a job as somebody saw it before asking for the job.
 
     None where nobody did, or so long before that the list may have moved.
     """
     draft = ImportDraft.objects.filter(
         job=job, page__isnull=False, page_at__gte=job.created_at - timedelta(minutes=PAGE_KEPT_MINUTES)
     ).first()
-    if draft is None or draft.page is None:
-        return None, 0
-    return page_from_json(draft.page), draft.page_calls
+    return page_from_json(draft.page) if draft is not None and draft.page is not None else None
 
 
 def page_as_json(page: Page[SongSummary]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
-from django.db.models import Q
 
 from catalog import jobs, quota
 from catalog.fetching.ahead import QUEUED, SAVED_TOGETHER, fetch_threads
@@ -154,15 +153,10 @@ def _is_suspicious(chunk: FetchChunk) -> bool:
 
 def _tracks_here(items: list[Item]) -> dict[str, int]:
     """Return the tracks of those of the rows that are here already, by identifier."""
-    uuids = [UUID(item.value) for item in items if is_uuid(item.value)]
-    isrcs = [item.value for item in items if not is_uuid(item.value)]
+    found = Track.objects.identified_by([item.value for item in items])
     here: dict[str, int] = {}
     # The oldest of several with the same ISRC.
-    for key, uuid, isrc in (
-        Track.objects.filter(Q(uuid__in=uuids) | Q(isrc__in=isrcs))
-        .order_by("-pk")
-        .values_list("pk", "uuid", "isrc")
-    ):
+    for key, uuid, isrc in found.order_by("-pk").values_list("pk", "uuid", "isrc"):
         here |= {str(uuid): key, isrc: key}
     return here
 

@@ -22,6 +22,7 @@ from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track, read
 from catalog.models.import_rows import SHOWN_LENGTH
 from catalog.selection import TrackFilter
 from catalog.song_lists import Entry, identifier_in
+from catalog.words import plural
 
 logger = logging.getLogger(__name__)
 
@@ -159,12 +160,14 @@ def request_import(
     offset: int = 0,
     artist_uuid: UUID | None = None,
     artist_name: str = "",
+    calls: int = 0,
     requested_by: User = None,
     parent: MetadataFetchTask | None = None,
 ) -> Requested:
     """Ask for the import of an artist's songs, or of the top songs; their metadata is queued as they come.
 
-    `artist_name` is for the title. The first page of a draft that leads to this job is not bought again.
+    `artist_name` is for the title. The first page of a draft that leads to this job is not bought again;
+    `calls` are those that it has cost, and are in their day already.
 
     Raises ValueError for a limit or offset outside what Soundcharts lists.
     """
@@ -186,6 +189,7 @@ def request_import(
         only_stale=True,
         total=limit,
         add_plan=lambda job: FetchChunk.objects.create(job=job, size=limit),
+        calls=calls,
         requested_by=requested_by,
         parent=parent,
     )
@@ -231,7 +235,7 @@ def request_list_import(
 
     return _request(
         task_type=Type.IMPORT,
-        title=title or f"Import of a list, {len(wanted):,} {'song' if len(wanted) == 1 else 'songs'}",
+        title=title or f"Import of a list, {plural(len(wanted), 'song')}",
         request={"what": "import", "list": {"uuids": uuids, "isrcs": len(wanted) - uuids}},
         dedupe_key=f"import:list:{hashlib.sha256(repr(values).encode()).hexdigest()[:32]}",
         only_stale=True,
@@ -310,6 +314,7 @@ def _request(
     add_plan: Callable[[MetadataFetchTask], object] | None = None,
     parent: MetadataFetchTask | None = None,
     fresh_after: datetime | None = None,
+    calls: int = 0,
     is_rung: bool = True,
 ) -> Requested:
     """Create the job, or join the active one with the same key.
@@ -325,6 +330,7 @@ def _request(
             dedupe_key=dedupe_key,
             fresh_after=fresh_after or Now() - timedelta(days=read_refresh_days() if only_stale else 0),
             requested_by_id=user_id,
+            api_calls=calls,
             parent=parent,
             retry_count=parent.retry_count + 1 if parent else 0,
         )

@@ -28,7 +28,7 @@ class ApiAccount(models.Model):
 
 
 class ApiUsage(models.Model):
-    """The calls of the quota that jobs have spent on one day (UTC), written by `catalog.spending` only."""
+    """The calls of the quota that were spent on one day (UTC), written by `catalog.spending` only."""
 
     fingerprint = models.CharField(max_length=64, help_text="The account; a hash, never a key.")
     day = models.DateField(help_text="In UTC.")

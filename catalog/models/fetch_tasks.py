@@ -126,6 +126,17 @@ class MetadataFetchTask(models.Model):
         return self.status in self.ACTIVE
 
     @property
+    def status_colour(self) -> str:
+        """What the admin's theme calls the colour of its status."""
+        return {
+            self.Status.PENDING: "info",
+            self.Status.RUNNING: "primary",
+            self.Status.PAUSED: "warning",
+            self.Status.COMPLETED: "success",
+            self.Status.FAILED: "danger",
+        }.get(self.Status(self.status), "default")
+
+    @property
     def is_import(self) -> bool:
         return self.task_type == self.Type.IMPORT
 

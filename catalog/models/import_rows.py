@@ -41,7 +41,7 @@ class ImportDraft(models.Model):
     created_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     def __str__(self) -> str:
-        return f"draft {self.pk}: {self.get_source_display()}"
+        return f"Import, not confirmed yet: {self.get_source_display()}"
 
 
 class ImportRow(models.Model):

@@ -57,6 +57,11 @@ class RefreshPolicy(models.Model):
     def __str__(self) -> str:
         return self.get_kind_display()
 
+    @property
+    def days(self) -> int:
+        """After how many days what was fetched is stale: as staff have set it, else as the settings say."""
+        return _days_or_setting(self.max_age_days)
+
 
 def read_refresh_days(kind: RefreshPolicy.Kind = RefreshPolicy.Kind.METADATA) -> int:
     """Return after how many days what was fetched is stale, as the database says now."""

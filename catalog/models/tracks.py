@@ -1,7 +1,9 @@
 """The catalogue: tracks, and which of them are stale."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -10,6 +12,7 @@ from django.db.models.functions import Upper
 from django.utils import timezone
 
 from catalog.models.refresh import refresh_days
+from catalog.song_lists import is_uuid
 from soundcharts.fields import is_web_url
 
 # What Soundcharts tells about a track, in the order people read it.
@@ -62,9 +65,15 @@ class TrackQuerySet(models.QuerySet["Track"]):
         """Keep tracks for which Soundcharts has never answered."""
         return self.filter(metadata_fetched_at=None)
 
-    def aged(self, *, now: datetime | None = None) -> "TrackQuerySet":
-        """Keep tracks fetched once, but longer ago than the refresh interval."""
-        return self.filter(metadata_fetched_at__lt=stale_before(now or timezone.now()))
+    def identified_by(self, identifiers: Collection[str]) -> "TrackQuerySet":
+        """Keep tracks that have one of these uuids and ISRCs, each in its one spelling."""
+        uuids = [UUID(value) for value in identifiers if is_uuid(value)]
+        isrcs = [value for value in identifiers if not is_uuid(value)]
+        return self.filter(Q(uuid__in=uuids) | Q(isrc__in=isrcs))
+
+    def aged(self, *, now: datetime | None = None, days: int | None = None) -> "TrackQuerySet":
+        """Keep tracks fetched once, but longer ago than the refresh interval (or than `days`)."""
+        return self.filter(metadata_fetched_at__lt=stale_before(now or timezone.now(), days=days))
 
     def stale(self, *, now: datetime | None = None, days: int | None = None) -> "TrackQuerySet":
         """Keep tracks never fetched, or fetched longer ago than the refresh interval (or than `days`)."""
@@ -86,11 +95,23 @@ class TrackQuerySet(models.QuerySet["Track"]):
         """Leave out tracks that Soundcharts did not know and that are not to be asked for again yet."""
         return self.filter(Q(metadata_retry_at=None) | Q(metadata_retry_at__lte=now or timezone.now()))
 
+    def due(self, *, now: datetime | None = None) -> "TrackQuerySet":
+        """Keep what a refresh fetches: stale tracks that are awaited."""
+        return self.stale(now=now).awaited(now=now)
+
+    def count_stale(self, *, now: datetime | None = None, days: int | None = None) -> int:
+        """Count what `stale` keeps: two counts, each from an index alone."""
+        return self.never_fetched().count() + self.aged(now=now, days=days).count()
+
+    def count_waiting(self, *, now: datetime | None = None, days: int | None = None) -> int:
+        """Count what is stale and not awaited, which is little."""
+        now = now or timezone.now()
+        return self.stale(now=now, days=days).filter(metadata_retry_at__gt=now).count()
+
     def count_due(self, *, days: int | None = None) -> int:
-        """Count what is stale and awaited: two counts that walk an index each, not one the table."""
+        """Count what `due` keeps (of another age in days), without walking the table."""
         now = timezone.now()
-        stale = self.stale(now=now, days=days)
-        return stale.count() - stale.filter(metadata_retry_at__gt=now).count()
+        return self.count_stale(now=now, days=days) - self.count_waiting(now=now, days=days)
 
 
 class Track(models.Model):
@@ -192,11 +213,6 @@ class Track(models.Model):
         if self.metadata_fetched_at is None:
             return "never fetched"
         return "stale" if self.is_stale else "fresh"
-
-    @property
-    def error_words(self) -> str:
-        """Why the last fetch failed, in words; empty after one that worked."""
-        return self.metadata_error.replace("_", " ")
 
     @property
     def initials(self) -> str:

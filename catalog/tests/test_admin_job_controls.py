@@ -9,6 +9,7 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
+from catalog.tests.addresses import page_of
 
 QUEUE = "liner-notes"
 every_button = pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry"])
@@ -16,10 +17,6 @@ every_button = pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "re
 
 def address(verb: str, job: MetadataFetchTask) -> str:
     return reverse(f"admin:catalog_metadatafetchtask_{verb}", args=(job.pk,))
-
-
-def page_of(job: MetadataFetchTask) -> str:
-    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
 
 
 def press(client: Client, verb: str, job: MetadataFetchTask, *, follow: bool = False):

@@ -9,7 +9,6 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from catalog import jobs
-from catalog.admin.job_page import duration_in_words
 from catalog.models import ApiAccount, MetadataFetchTask
 from soundcharts.service import get_service
 
@@ -195,18 +194,3 @@ def test_a_second_click_is_told_that_it_is_so_already(staff_client, job):
     staff_client.post(address)
 
     assertContains(staff_client.post(address, follow=True), f"Task #{job.pk} is paused already.")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"),
-        (45.4, "45 s"),
-        (200, "3 min 20 s"),
-        (7500, "2 h 5 min"),
-        (273_600, "3 d 4 h"),
-        (3600, "1 h"),
-    ],
-)
-def test_durations_are_said_as_people_say_them(seconds, words):
-    assert duration_in_words(seconds) == words

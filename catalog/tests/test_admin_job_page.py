@@ -8,21 +8,14 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
+from catalog.tests.addresses import page_of
 
 UNKNOWN = 10_000
 POLLS = "hx-get"
 
 
-def page_of(job: MetadataFetchTask) -> str:
-    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
-
-
 def progress_of(job: MetadataFetchTask) -> str:
     return reverse("admin:catalog_metadatafetchtask_progress", args=(job.pk,))
-
-
-def change(track: Track) -> str:
-    return reverse("admin:catalog_track_change", args=(track.pk,))
 
 
 @pytest.fixture
@@ -122,7 +115,7 @@ def test_failures_are_listed_with_code_and_a_link_to_the_track(staff_client, ref
 
     assertContains(page, "<strong>Unknown at Soundcharts</strong>")
     assertContains(page, '<td class="ln-number">2</td>', html=True)
-    assertContains(page, f'<td><a class="ln-link" href="{change(track)}">{track.uuid}</a></td>', html=True)
+    assertContains(page, f'<td><a class="ln-link" href="{page_of(track)}">{track.uuid}</a></td>', html=True)
     assertContains(page, "not_found</td>", count=2)
 
 

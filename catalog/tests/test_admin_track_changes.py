@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertRedirects
 
 from catalog import jobs
-from catalog.admin import track_changes
+from catalog.admin import csv_export
 from catalog.models import MetadataFetchTask, TrackChange
 
 LIST = "/admin/catalog/trackchange/"
@@ -212,7 +212,7 @@ def test_the_list_leads_to_a_file_of_the_same_changes(staff_client, make_change)
 def test_a_long_file_is_read_in_steps_with_nothing_twice_and_nothing_left_out(
     staff_client, make_track, monkeypatch, step
 ):
-    monkeypatch.setattr(track_changes, "EXPORT_STEP", step)
+    monkeypatch.setattr(csv_export, "STEP", step)
     track, now = make_track(), timezone.now()
     # Several at the same moment, as a batch writes them.
     TrackChange.objects.bulk_create(

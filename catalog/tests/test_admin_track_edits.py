@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -12,6 +13,8 @@ from pytest_django.asserts import assertContains, assertNotContains
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from catalog.tests.addresses import page_of
+from catalog.tests.together import Meanwhile
 
 
 class FormReader(HTMLParser):
@@ -39,19 +42,15 @@ class FormReader(HTMLParser):
             self._is_inside = False
 
 
-def address(track: Track) -> str:
-    return reverse("admin:catalog_track_change", args=(track.pk,))
-
-
 def open_form(client: Client, track: Track) -> dict[str, list[str]]:
     reader = FormReader("track_form")
-    reader.feed(client.get(address(track)).content.decode())
+    reader.feed(client.get(page_of(track)).content.decode())
     assert "name" in reader.values
     return reader.values
 
 
 def save(client: Client, track: Track, form: dict[str, list[str]], **changes: object) -> HttpResponse:
-    page = client.post(address(track), form | changes)
+    page = client.post(page_of(track), form | changes)
     track.refresh_from_db()
     return page
 
@@ -68,6 +67,21 @@ def test_an_edit_is_saved_and_ticked_as_made_by_hand(staff_client, make_track):
     save(staff_client, track, open_form(staff_client, track), name="After")
 
     assert (track.name, track.label, track.edited_fields) == ("After", "Label", ["name"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_people_who_edit_at_once_both_keep_their_fields(staff_client, make_track):
+    track = make_track(name="Before", label="Label")
+    fields = open_form(staff_client, track) | {"name": ["Hers"]}
+
+    with transaction.atomic():
+        Track.objects.filter(pk=track.pk).update(label="His", edited_fields=["label"])
+        hers = Meanwhile(lambda: staff_client.post(page_of(track), fields))
+        hers.wait_until_blocked()
+    assert hers.result().status_code == 302
+
+    track.refresh_from_db()
+    assert (track.name, track.label, track.edited_fields) == ("Hers", "His", ["name", "label"])
 
 
 @pytest.mark.django_db
@@ -254,8 +268,8 @@ def test_nonsense_is_refused_with_a_word_at_the_field(staff_client, make_track, 
 def test_viewers_read_the_track_and_cannot_edit_it(viewer_client, make_track):
     track = make_track(name="Before")
 
-    assertContains(viewer_client.get(address(track)), "Before")
-    assert viewer_client.post(address(track), {"name": "After"}).status_code == 403
+    assertContains(viewer_client.get(page_of(track)), "Before")
+    assert viewer_client.post(page_of(track), {"name": "After"}).status_code == 403
 
 
 @pytest.mark.django_db

@@ -8,11 +8,10 @@ from django.utils import timezone
 from catalog import jobs, quota
 from catalog.dashboard.calls import Day, calls, forecast
 from catalog.dashboard.running import active_jobs, read_marks
-from catalog.dashboard.words import length_of_time
 from catalog.fetching import work_on_job
 from catalog.models import ApiAccount, MetadataFetchTask
 from catalog.tests.tracks import add_tracks
-from soundcharts import errors, service
+from soundcharts import errors
 from soundcharts.service import get_service
 
 # --- pace
@@ -195,32 +194,7 @@ def test_what_active_jobs_need_counts_lists_and_metadata(simulator, broker):
     assert calls(account).forecast.needed == 2 + -(-175 // batch)
 
 
-# --- times in words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-3, "0 seconds"),
-        (1, "1 second"),
-        (59.6, "60 seconds"),
-        (119, "119 seconds"),
-        (120, "2 minutes"),
-        (7199, "120 minutes"),
-        (7200, "2 hours"),
-        (200_000, "2 days"),
-    ],
-)
-def test_lengths_of_time_are_said_in_the_largest_unit_that_leaves_two(seconds, words):
-    assert length_of_time(seconds) == words
-
-
 # --- the health of the API, as the account's row has it
-
-
-@pytest.fixture
-def account_of_its_own():
-    service._build_service.cache_clear()
 
 
 @pytest.mark.django_db(transaction=True)

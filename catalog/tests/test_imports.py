@@ -122,6 +122,14 @@ def test_an_import_that_hits_the_quota_pauses_and_goes_on_at_its_page(simulator,
     assert (job.status, job.updated_tracks, job.api_calls) == ("completed", 250, 3)
 
 
+def test_an_import_leaves_the_reserve_to_people(simulator, broker, settings, account_of_its_own):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 8
+    simulator.state.quota = 10
+    job = run_import(limit=300)
+    assert (job.status, job.error_code, job.processed_tracks) == ("paused", "quota_reserved", 200)
+    assert (simulator.state.quota_remaining, job.api_calls) == (8, 2)
+
+
 def test_a_song_that_cannot_be_understood_fails_alone(simulator, broker):
     simulator.faults.set("payloads", songs={str(simulator.song_uuid(0)): {"uuid": "nonsense"}})
     job = run_import(limit=50)

@@ -12,16 +12,9 @@ from catalog.fetching import fetch_track_now, work_on_job
 from catalog.models import ApiAccount, MetadataFetchTask, Track
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
-from soundcharts import service
 from soundcharts.service import get_service
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def account_of_its_own():
-    """A new service for each test: an old one would remember the quota of another simulator."""
-    service._build_service.cache_clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("account_of_its_own")]
 
 
 def run(job: MetadataFetchTask) -> MetadataFetchTask:
@@ -55,8 +48,23 @@ def test_before_any_answer_a_price_says_nothing_of_what_is_left(simulator, broke
         (1, -20, "about 1 API call, but only 0 are left: it pauses until there are more"),
     ],
 )
-def test_a_price_says_what_is_left_after(calls, remaining, sentence):
+def test_a_price_says_what_is_left_after(calls, remaining, sentence, settings):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 0
     assert quota.Price(calls, remaining).sentence == sentence
+
+
+@pytest.mark.parametrize(
+    ("calls", "remaining", "is_bulk", "sentence"),
+    [
+        (75, 100, True, "about 75 API calls, 25 left after"),
+        (76, 100, True, "about 76 API calls, but only 75 are left besides the 25 kept for people: it pauses"),
+        (1, 20, True, "about 1 API call, but only 0 are left besides the 20 kept for people: it pauses"),
+        (1, 20, False, "about 1 API call, 19 left after"),
+    ],
+)
+def test_a_price_of_bulk_work_leaves_the_reserve_alone(calls, remaining, is_bulk, sentence, settings):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 25
+    assert quota.Price(calls, remaining, is_bulk=is_bulk).sentence.startswith(sentence)
 
 
 def test_the_price_in_the_admin_uses_what_is_left(simulator, broker, staff_client):

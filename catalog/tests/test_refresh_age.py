@@ -5,7 +5,10 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from pytest_django.asserts import assertContains
 
 from catalog import jobs
 from catalog.models import RefreshPolicy, Track, refresh, refresh_days, stale_before
@@ -77,3 +80,15 @@ def test_an_import_queues_what_was_stale_when_it_was_asked_for(make_track, broke
     refresh.forget_refresh_days()
     jobs.add_imported_tracks(job, [track.pk for track in tracks])
     assert not job.follow_ups.exists()
+
+
+def test_pages_say_the_age_that_counts(staff_client, make_track):
+    set_days(3)
+    refresh.forget_refresh_days()
+    fetched_at = timezone.now() - timedelta(days=1)
+    track = make_track(metadata_fetched_at=fetched_at)
+
+    assertContains(staff_client.get(reverse("admin:index")), "answered for it in the last 3 days")
+    page = staff_client.get(reverse("admin:catalog_track_change", args=(track.pk,)))
+    stale_from = fetched_at + timedelta(days=3)
+    assertContains(page, f"Stale from {date_format(stale_from, 'j M Y, H:i')} (3 days after the last)")

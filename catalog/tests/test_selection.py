@@ -45,6 +45,8 @@ def songs(make_track) -> None:
         ({}, {"Old", "First", "Last", "New", "Aged", "Blank"}),
         ({"search": "fir"}, {"First"}),
         ({"search": str(SONGS.song_uuid(5))}, {"Blank"}),
+        ({"search": f"https://app.soundcharts.com/app/song/{SONGS.song_uuid(5)}/overview"}, {"Blank"}),
+        ({"search": SONGS.song_uuid(5).hex.upper()}, {"Blank"}),
         ({"search": str(uuid4())}, set()),
         ({"label": "northern"}, {"Old", "First"}),
         ({"label": " Northern S "}, {"Old"}),

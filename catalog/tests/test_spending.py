@@ -17,16 +17,9 @@ from catalog.tests.outcomes import assert_days_add_up, finish_here, keys_of
 from catalog.tests.together import Meanwhile, all_at_once
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import die_before
-from soundcharts import service
 from soundcharts.service import get_service
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def account_of_its_own():
-    """A new service for each test: an old one would remember the quota of another simulator."""
-    service._build_service.cache_clear()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("account_of_its_own")]
 
 
 def spend(calls: int) -> None:

@@ -11,7 +11,8 @@ from catalog import jobs
 from catalog.fetching import fetch_track_now
 from catalog.following import NoWorker, check_workers, follow
 from catalog.models import MetadataFetchTask, Track
-from catalog.quota import estimate_calls, price_of
+from catalog.quota import Price, estimate_calls, price_of, remaining_calls
+from catalog.words import plural
 
 
 def _uuid(text: str) -> UUID:
@@ -72,7 +73,8 @@ class Command(BaseCommand):
         if track is None:
             raise CommandError(f"No track has the UUID {uuid}. Import it, or add it in the admin, first.")
         if is_dry_run:
-            self.stdout.write(f"Would fetch 1 track ({track}), {price_of(1).sentence}. Nothing was changed.")
+            price = Price(1, remaining_calls(), is_bulk=False).sentence
+            self.stdout.write(f"Would fetch 1 track ({track}), {price}. Nothing was changed.")
             return
         job, report = fetch_track_now(track)
         for change in report.changes:
@@ -90,10 +92,10 @@ class Command(BaseCommand):
         )
 
     def _fetch_many(self, *, bulk: bool, limit: int | None, dry_run: bool, wait: bool) -> None:
-        due = Track.objects.awaited()
-        due = due.never_fetched() if bulk else due.stale()
-        count = due.count() if limit is None else min(due.count(), limit)
-        price = f"{count:,} track{'' if count == 1 else 's'}, {price_of(estimate_calls(count)).sentence}"
+        tracks = Track.objects.all()
+        due = tracks.never_fetched().awaited().count() if bulk else tracks.count_due()
+        count = due if limit is None else min(due, limit)
+        price = f"{plural(count, 'track')}, {price_of(estimate_calls(count)).sentence}"
         if dry_run:
             self.stdout.write(f"Would fetch {price}. Nothing was changed.")
             return
