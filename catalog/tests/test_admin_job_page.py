@@ -116,7 +116,7 @@ def test_failures_are_listed_with_code_and_a_link_to_the_track(staff_client, ref
     assertContains(page, "<strong>Unknown at Soundcharts</strong>")
     assertContains(page, '<td class="ln-number">2</td>', html=True)
     assertContains(page, f'<td><a class="ln-link" href="{page_of(track)}">{track.uuid}</a></td>', html=True)
-    assertContains(page, "not_found</td>", count=2)
+    assertContains(page, "not_found</code></td>", count=2)
 
 
 @pytest.mark.django_db
@@ -134,7 +134,7 @@ def test_with_many_failures_the_page_leads_to_all_of_them(staff_client, refused_
 
     page = staff_client.get(page_of(job))
 
-    assertContains(page, "not_found</td>", count=20)
+    assertContains(page, "not_found</code></td>", count=20)
     assertContains(page, "The first 20 of 51 are below.")
     assertContains(page, f"{reverse('admin:catalog_fetchfailure_changelist')}?job__id__exact={job.pk}")
 

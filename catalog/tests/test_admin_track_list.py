@@ -253,7 +253,7 @@ def test_a_failing_track_says_why(make_track, row):
     make_track(metadata_error="not_found", metadata_fetched_at=timezone.now())
 
     assert ">fresh</span>" in row()
-    assert ">failing: Unknown at Soundcharts</span>" in row()
+    assert ">failing: </span>Unknown at Soundcharts</span>" in row()
 
 
 @pytest.mark.django_db
