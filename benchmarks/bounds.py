@@ -55,8 +55,9 @@ def sections(*, is_quick: bool) -> list[Section]:
     """Return the table: what is shown of each benchmark, and what it must be."""
     # Connecting, warming up and ending weigh five times as much on a fifth of the tracks.
     share, unpaced_share, cpu_seconds, growth = (0.7, 0.3, 1.0, 0.25) if is_quick else (0.95, 0.5, 0.7, 0.1)
-    # Two machines would give nearly twice as much; here they share two cores with everything else.
-    scaling = 1.1 if is_quick else 1.4
+    # Two machines would give nearly twice as much; here they share two cores with the database, the broker
+    # and the API, which leave no more.
+    scaling = 1.1 if is_quick else 1.2
     fetched = "2,000" if is_quick else "10,000"
     kept = "10,000" if is_quick else "100,000"
     largest = max(sizes(is_quick=is_quick))
@@ -127,20 +128,26 @@ def sections(*, is_quick: bool) -> list[Section]:
             [
                 Line("workers@1", "tracks/s with one", ",.0f", at_least(1, "(compared below)")),
                 Line(
+                    "busy@1", "of the machine busy meanwhile", ",.0%", at_most(1, "(why no more is gained)")
+                ),
+                Line(
                     "workers@2",
                     "tracks/s with two",
                     ",.0f",
-                    Bound(
-                        f"≥ {scaling} × one",
-                        least=lambda figures: scaling * figures["workers@1"],
-                    ),
+                    Bound(f"≥ {scaling} × one", least=lambda figures: scaling * figures["workers@1"]),
                 ),
-                # The machine's cores also run the database, the broker and the API.
+                Line(
+                    "busy@2", "of the machine busy meanwhile", ",.0%", at_most(1, "(why no more is gained)")
+                ),
+                # More of them than cores: they must not be in each other's way.
                 Line(
                     "workers@4",
                     "tracks/s with four",
                     ",.0f",
-                    Bound(f"≥ {scaling} × one", least=lambda figures: scaling * figures["workers@1"]),
+                    Bound("≥ 0.85 × two", least=lambda figures: 0.85 * figures["workers@2"]),
+                ),
+                Line(
+                    "busy@4", "of the machine busy meanwhile", ",.0%", at_most(1, "(why no more is gained)")
                 ),
             ],
         ),

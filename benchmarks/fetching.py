@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
+import psutil
 from django.conf import settings
 
 from benchmarks.filling import add_unknown_tracks
@@ -58,7 +59,8 @@ def measure_memory(folder: Path, *, tracks: int, seconds: float) -> dict[str, fl
 def measure_scaling(folder: Path, *, tracks: int, seconds: float) -> dict[str, float]:
     """Fetch so many tracks by one worker of one process, by two and by four; return the speed of each.
 
-    They share a database and a broker and nothing else, as on as many machines.
+    They share a database and a broker and nothing else, as on as many machines. Returned with it is how busy
+    this one machine was meanwhile: once it is busy throughout, no number of workers is any quicker on it.
     """
     figures = {}
     for count in WORKERS:
@@ -68,7 +70,9 @@ def measure_scaling(folder: Path, *, tracks: int, seconds: float) -> dict[str, f
             for number in range(count):
                 name = f"{count}-{number}"
                 stack.enter_context(running_workers(folder, name=name, options="--concurrency 1"))
+            psutil.cpu_percent()
             figures[f"workers@{count}"] = _run([], tracks=tracks, seconds=seconds)[0]["tracks_per_second"]
+            figures[f"busy@{count}"] = psutil.cpu_percent() / 100
     return figures
 
 
