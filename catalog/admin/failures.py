@@ -65,6 +65,8 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     list_filter = (CodeFilter,)
     list_select_related = ("job", "track")
     list_before_template = "catalog/failures_of_job.html"
+    # In the others' orders no index has a million of them.
+    sortable_by = ("what_happened",)
     search_fields = ("item",)
     search_help_text = "A whole UUID or ISRC"
     show_full_result_count = False

@@ -111,6 +111,12 @@ def test_pages_of_the_list_follow_each_other_without_gap(staff_client, job, monk
     assert shown == list(FetchFailure.objects.order_by("pk").values_list("pk", flat=True))
 
 
+def test_the_list_offers_the_orders_that_an_index_has(staff_client, job):
+    page = staff_client.get(LIST).content.decode()
+
+    assert [column for column in range(6) if f"?o={column}" in page or f"?o=-{column}" in page] == [2]
+
+
 def test_the_filter_offers_the_known_codes_without_reading_a_failure(staff_client, job):
     with CaptureQueriesContext(connection) as queries:
         page = staff_client.get(LIST)
