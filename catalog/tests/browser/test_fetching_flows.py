@@ -7,37 +7,8 @@ from playwright.sync_api import expect
 from catalog import jobs
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.browser.pages import TASKS, TRACKS
-from catalog.tests.browser.visitor import Visitor
+from catalog.tests.browser.steps import A_TASK, UNKNOWN, answer, choose, has_stayed, state_of_task, stay
 from catalog.tests.gate import gate
-
-A_TASK = re.compile(r"/metadatafetchtask/\d+/change/")
-UNKNOWN = 10_000
-
-
-def state_of_task(visitor: Visitor, state: str) -> None:
-    """Wait until the task on this page is in a state, by its label."""
-    expect(visitor.page.locator("#job-progress").get_by_text(state, exact=True).first).to_be_visible()
-
-
-def choose(visitor: Visitor, action: str, *tracks: Track) -> None:
-    """Tick these tracks in the list, and run an action on them."""
-    for track in tracks:
-        visitor.page.locator(f'input[name=_selected_action][value="{track.pk}"]').check()
-    visitor.page.locator("select[name=action]").select_option(label=action)
-    visitor.press("Run")
-
-
-def answer(visitor: Visitor, button: str) -> None:
-    """Press a button of the question that a task's page asks."""
-    visitor.page.locator("#job-question").get_by_role("button", name=button, exact=True).click()
-
-
-def stay(visitor: Visitor) -> None:
-    visitor.page.evaluate("window.isSamePage = true")
-
-
-def has_stayed(visitor: Visitor) -> bool:
-    return bool(visitor.page.evaluate("window.isSamePage === true"))
 
 
 def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_catalogue):
