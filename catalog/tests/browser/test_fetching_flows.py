@@ -34,14 +34,21 @@ def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_c
     assert Track.objects.fresh().count() == 30
 
 
-def test_one_track_is_fetched_while_one_waits(visitor, site, add_tracks):
-    (track,) = add_tracks(1)
+def test_one_track_is_fetched_while_one_waits_and_what_it_changed_is_seen(visitor, site, add_tracks):
+    (track,) = add_tracks(1, name="The name before")
+    name = site.simulator.catalogue.name(0)
     visitor.visit(f"{TRACKS}{track.pk}/change/")
     stay(visitor)
-    visitor.page.locator("#track-fetch").click()
+    # A second press while the first waits is none.
+    visitor.page.locator("#track-fetch").dblclick()
     visitor.says("fields changed")
+    report = visitor.page.locator(".ln-report li").filter(has_text="Name")
+    expect(report.locator("del")).to_have_text("The name before")
+    expect(report.locator("ins")).to_have_text(name)
+    expect(visitor.page.locator("input[name=name]")).to_have_value(name)
     assert has_stayed(visitor)
-    expect(visitor.page.locator("input[name=name]")).to_have_value(site.simulator.catalogue.name(0))
+    assert site.simulator.state.calls.total() == 1
+    assert MetadataFetchTask.objects.count() == 1
 
 
 def test_ticked_tracks_are_fetched_in_the_background_once_the_price_is_known(visitor, site, add_tracks):
