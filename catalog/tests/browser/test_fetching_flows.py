@@ -7,37 +7,8 @@ from playwright.sync_api import expect
 from catalog import jobs
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.browser.pages import TASKS, TRACKS
-from catalog.tests.browser.visitor import Visitor
+from catalog.tests.browser.steps import A_TASK, UNKNOWN, answer, choose, has_stayed, state_of_task, stay
 from catalog.tests.gate import gate
-
-A_TASK = re.compile(r"/metadatafetchtask/\d+/change/")
-UNKNOWN = 10_000
-
-
-def state_of_task(visitor: Visitor, state: str) -> None:
-    """Wait until the task on this page is in a state, by its label."""
-    expect(visitor.page.locator("#job-progress").get_by_text(state, exact=True).first).to_be_visible()
-
-
-def choose(visitor: Visitor, action: str, *tracks: Track) -> None:
-    """Tick these tracks in the list, and run an action on them."""
-    for track in tracks:
-        visitor.page.locator(f'input[name=_selected_action][value="{track.pk}"]').check()
-    visitor.page.locator("select[name=action]").select_option(label=action)
-    visitor.press("Run")
-
-
-def answer(visitor: Visitor, button: str) -> None:
-    """Press a button of the question that a task's page asks."""
-    visitor.page.locator("#job-question").get_by_role("button", name=button, exact=True).click()
-
-
-def stay(visitor: Visitor) -> None:
-    visitor.page.evaluate("window.isSamePage = true")
-
-
-def has_stayed(visitor: Visitor) -> bool:
-    return bool(visitor.page.evaluate("window.isSamePage === true"))
 
 
 def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_catalogue):
@@ -63,14 +34,21 @@ def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_c
     assert Track.objects.fresh().count() == 30
 
 
-def test_one_track_is_fetched_while_one_waits(visitor, site, add_tracks):
-    (track,) = add_tracks(1)
+def test_one_track_is_fetched_while_one_waits_and_what_it_changed_is_seen(visitor, site, add_tracks):
+    (track,) = add_tracks(1, name="The name before")
+    name = site.simulator.catalogue.name(0)
     visitor.visit(f"{TRACKS}{track.pk}/change/")
     stay(visitor)
-    visitor.page.locator("#track-fetch").click()
+    # A second press while the first waits is none.
+    visitor.page.locator("#track-fetch").dblclick()
     visitor.says("fields changed")
+    report = visitor.page.locator(".ln-report li").filter(has_text="Name")
+    expect(report.locator("del")).to_have_text("The name before")
+    expect(report.locator("ins")).to_have_text(name)
+    expect(visitor.page.locator("input[name=name]")).to_have_value(name)
     assert has_stayed(visitor)
-    expect(visitor.page.locator("input[name=name]")).to_have_value(site.simulator.catalogue.name(0))
+    assert site.simulator.state.calls.total() == 1
+    assert MetadataFetchTask.objects.count() == 1
 
 
 def test_ticked_tracks_are_fetched_in_the_background_once_the_price_is_known(visitor, site, add_tracks):

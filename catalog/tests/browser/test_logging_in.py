@@ -5,6 +5,8 @@ import re
 from playwright.sync_api import expect
 
 from catalog import jobs
+from catalog.tests.browser.pages import TASKS
+from catalog.tests.browser.visitor import Visitor
 from catalog.tests.gate import gate
 
 LOGIN = re.compile(r"/admin/login/")
@@ -41,7 +43,9 @@ def test_logging_out_ends_at_the_log_in(open_browser):
     expect(visitor.page).to_have_url(LOGIN)
 
 
-def test_a_session_that_ends_during_live_progress_ends_at_the_log_in(open_browser, site, add_tracks):
+def test_a_session_that_ends_leaves_no_live_page_open_that_is_live_no_more(
+    open_browser, look_after, closing, site, add_tracks
+):
     visitor = open_browser(None, is_new=True)
     with gate(site.simulator):
         job = jobs.request_metadata([track.pk for track in add_tracks(30)]).job
@@ -50,7 +54,14 @@ def test_a_session_that_ends_during_live_progress_ends_at_the_log_in(open_browse
         visitor.says("The catalogue")
         visitor.visit(f"/admin/catalog/metadatafetchtask/{job.pk}/change/")
         visitor.says("0 of 30")
+        others = {path: look_after(Visitor(visitor.context, site)) for path in ("/admin/", TASKS)}
+        for path, other in others.items():
+            closing.callback(other.page.close)
+            other.visit(path)
+            other.says("0 of 30")
         visitor.context.clear_cookies()
-        expect(visitor.page).to_have_url(LOGIN)
+        for tab in (visitor, *others.values()):
+            expect(tab.page).to_have_url(LOGIN)
+    # Whoever logs in again is where the session ended.
     visitor.log_in("operator")
     expect(visitor.page).to_have_url(re.compile(rf"/metadatafetchtask/{job.pk}/change/"))
