@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from catalog.models.audience import platform_names
 from catalog.models.tracks import Track
 
 
@@ -144,6 +145,17 @@ class MetadataFetchTask(models.Model):
     def is_list_import(self) -> bool:
         """Whether it imports a list that somebody brought, rather than one of Soundcharts' own."""
         return self.is_import and "list" in self.request
+
+    @property
+    def is_audience(self) -> bool:
+        return self.task_type in (self.Type.AUDIENCE, self.Type.BULK_AUDIENCE)
+
+    @property
+    def refused_sentence(self) -> str:
+        """Which platforms of an audience job the plan lacks, in words; empty when it has them all."""
+        if not (refused := self.request.get("refused")):
+            return ""
+        return f"The Soundcharts plan does not include {platform_names(refused)}: not asked for any more."
 
     @property
     def progress_percent(self) -> int:
