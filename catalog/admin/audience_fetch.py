@@ -1,6 +1,6 @@
 """Fetching and exporting audience from the list of tracks."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -137,7 +137,7 @@ class AudienceFetching:
             return None
         what = str(chosen) if isinstance(chosen, TrackFilter) else plural(len(chosen), "track")
         LogEntry.objects.create(
-            user_id=request.user.pk,
+            user_id=cast(int, request.user.pk),
             content_type=ContentType.objects.get_for_model(Track),
             object_repr=what[:200],
             action_flag=CHANGE,
