@@ -16,7 +16,7 @@ from django_celery_beat.models import PeriodicTask
 
 from catalog import jobs
 from catalog.jobs import Requested, User
-from catalog.models import RefreshPolicy, Track
+from catalog.models import RefreshPolicy, Track, platform_names
 from catalog.models.refresh import forget_refresh_days
 from catalog.quota import (
     Price,
@@ -76,7 +76,8 @@ REFRESHES = (
     ),
     Refresh(
         kind=Kind.AUDIENCE,
-        purpose="Fetches the audience figures that are new, for a call a track and platform.",
+        purpose="Fetches the audience figures that are new, for a call a track and platform: "
+        f"{platform_names(settings.SOUNDCHARTS_AUDIENCE_PLATFORMS)}.",
         beat_name="refresh-stale-audience",
         task="catalog.tasks.fetch_all_tracks_audience",
         first_timing=lambda: Timing(Frequency.DAY, settings.AUDIENCE_REFRESH_AT),

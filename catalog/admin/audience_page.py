@@ -1,5 +1,6 @@
 """The audience of one track: its charts and tables, and the button that fetches it now."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -113,12 +114,14 @@ def audience_context(track_id: int, request: HttpRequest) -> dict[str, Any]:
                 "audience": audience,
                 "trouble": explain(audience.error) if audience.error else None,
                 "rows": [(day, total[day], gain.get(day)) for day in reversed(shown) if day in total],
-                "data": {
-                    "label": f"{audience.platform_name} {audience.noun}",
-                    "days": [day.isoformat() for day in shown],
-                    "totals": [total.get(day) for day in shown],
-                    "gains": [gain.get(day) for day in shown],
-                },
+                # For the script, in an attribute: htmx drops script elements of what it swaps in.
+                "figures": json.dumps(
+                    {
+                        "days": [day.isoformat() for day in shown],
+                        "totals": [total.get(day) for day in shown],
+                        "gains": [gain.get(day) for day in shown],
+                    }
+                ),
             }
         )
     return {

@@ -42,11 +42,10 @@ def request_audience(
     ids = checked_selection(track_ids)
     is_single = len(ids) == 1
     request = _request("tracks", platforms, days, fill_gaps=fill_gaps, only_due=only_stale)
-    names = platform_names(request["platforms"])
     whose = str(Track.objects.get(pk=ids[0])) if is_single else f"{len(ids):,} chosen tracks"
     return make_job(
         task_type=Type.AUDIENCE if is_single else Type.BULK_AUDIENCE,
-        title=(title or f"Audience on {names}: {whose}")[:200],
+        title=(title or f"{_what(request)}: {whose}")[:200],
         request=request,
         dedupe_key=f"audience:{_digest(request, ids)}",
         total=len(ids),
@@ -75,12 +74,8 @@ def request_stale_audience(
         raise ValueError("The limit must be at least 1.")
     what = "gaps" if fill_gaps else "never_fetched" if never_fetched_only else "stale"
     request = _request(what, platforms, days, fill_gaps=fill_gaps, only_due=not fill_gaps) | {"limit": limit}
-    titles = {
-        "gaps": "Gaps in the audience",
-        "never_fetched": "Audience never fetched",
-        "stale": "All stale audience",
-    }
-    title = f"{titles[what]} on {platform_names(request['platforms'])}"
+    whose = {"gaps": "all", "never_fetched": "what was never fetched", "stale": "all that is stale"}[what]
+    title = f"{_what(request)}: {whose}"
     return make_job(
         task_type=Type.BULK_AUDIENCE,
         title=(title if limit is None else f"{title}, at most {limit:,}")[:200],
@@ -108,7 +103,7 @@ def request_filtered_audience(
     request["filter"] = selection.as_parameters()
     return make_job(
         task_type=Type.BULK_AUDIENCE,
-        title=f"Audience on {platform_names(request['platforms'])}: {selection}"[:200],
+        title=f"{_what(request)}: {selection}"[:200],
         request=request | {"last_id": Track.objects.aggregate(last=Max("pk"))["last"] or 0},
         dedupe_key=f"audience:{_digest(request)}",
         fresh_after=audience_fresh_after() if only_stale else None,
@@ -136,6 +131,13 @@ def _request(
         "fill_gaps": fill_gaps,
         "only_due": only_due,
     }
+
+
+def _what(request: dict[str, Any]) -> str:
+    """Return in words what is asked about each track."""
+    what = "Missing days of the audience" if request["fill_gaps"] else "Audience"
+    reach = f", {request['days']:,} days back" if request["days"] is not None else ""
+    return f"{what} on {platform_names(request['platforms'])}{reach}"
 
 
 def _digest(request: dict[str, Any], track_ids: Sequence[int] = ()) -> str:

@@ -111,11 +111,6 @@ class TrackAudience(models.Model):
         return AUDIENCE_PLATFORMS[self.platform].noun if self.platform in AUDIENCE_PLATFORMS else "plays"
 
     @property
-    def script_id(self) -> str:
-        """The name under which a page holds the figures of its chart."""
-        return f"audience-{self.platform}"
-
-    @property
     def is_stale(self) -> bool:
         return self.fetched_at is None or self.fetched_at < audience_stale_before(timezone.now())
 

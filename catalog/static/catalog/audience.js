@@ -1,5 +1,5 @@
 // Draws the charts of the audience section: a line for the total, bars for the gain of each day. The figures stand
-// in JSON beside each canvas. Colours come from the theme, and follow it when it changes.
+// as JSON on each canvas. Colours come from the theme, and follow it when it changes.
 (function () {
   "use strict";
 
@@ -54,15 +54,14 @@
   }
 
   function draw(canvas) {
-    const source = document.getElementById(canvas.dataset.audience);
-    if (!source || typeof Chart === "undefined") {
+    if (typeof Chart === "undefined") {
       return;
     }
     const known = Chart.getChart(canvas);
     if (known) {
       known.destroy();
     }
-    const data = JSON.parse(source.textContent);
+    const data = JSON.parse(canvas.dataset.figures);
     const colour = colours();
     new Chart(canvas, {
       data: {
@@ -100,7 +99,7 @@
   }
 
   function drawAll() {
-    document.querySelectorAll("canvas[data-audience]").forEach(draw);
+    document.querySelectorAll("canvas[data-figures]").forEach(draw);
   }
 
   /* After a fetch in place the dialog goes, and the keyboard goes on at the button that opened it. */
@@ -122,6 +121,8 @@
     if (requestConfig.verb !== "post" || !/\/fetch_audience_now\/$/.test(requestConfig.path.split("?")[0])) {
       return;
     }
+    // Before the dialog goes, and the form with it: what settles afterwards is told to nobody.
+    drawAll();
     closeDialog();
     const answer = document.querySelector("#audience .ln-answer");
     if (answer) {
