@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from catalog.models import ApiAccount, Track, TrackAudience, audience_stale_before
 from catalog.words import length_of_time, plural
+from soundcharts.audience import PlatformForbidden
 from soundcharts.errors import RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
@@ -162,8 +163,11 @@ def note_quota(service: SoundchartsService, *, is_last: bool = False) -> None:
 
 def note_error(service: SoundchartsService, error: SoundchartsError) -> None:
     """Write down what ended a batch, if it tells something of the API's health or of our account's."""
-    # Our own limit and our own reserve say nothing of Soundcharts, and neither does a song it lacks.
-    is_ours = isinstance(error, QuotaReserved) or (isinstance(error, RateLimited) and error.status is None)
+    # Our own limit and our own reserve say nothing of Soundcharts, and neither does a song that it lacks, or
+    # a platform that is not in the plan.
+    is_ours = isinstance(error, QuotaReserved | PlatformForbidden) or (
+        isinstance(error, RateLimited) and error.status is None
+    )
     if is_ours or not (error.is_temporary or error.stops_all):
         return
     _set(service.account, last_error=error.code, last_error_message=str(error)[:1000], last_error_at=Now())

@@ -27,7 +27,7 @@ Period = tuple[date, date]
 class Audience:
     """Ask for the figures of tracks, a track at a time: a call a platform, more for more than 90 days."""
 
-    task_types: tuple[str, ...] = (MetadataFetchTask.Type.AUDIENCE, MetadataFetchTask.Type.BULK_AUDIENCE)
+    task_types: tuple[str, ...] = MetadataFetchTask.AUDIENCE
 
     def batch_size(self, service: SoundchartsService) -> int:
         return 1

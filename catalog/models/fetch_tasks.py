@@ -30,6 +30,7 @@ class MetadataFetchTask(models.Model):
         CANCELLED = "cancelled", "Cancelled"  # stopped for good, by hand
 
     ACTIVE = (Status.PENDING, Status.RUNNING, Status.PAUSED)
+    AUDIENCE = (Type.AUDIENCE, Type.BULK_AUDIENCE)
     ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
     task_type = models.CharField("type", max_length=20, choices=Type)
@@ -148,7 +149,7 @@ class MetadataFetchTask(models.Model):
 
     @property
     def is_audience(self) -> bool:
-        return self.task_type in (self.Type.AUDIENCE, self.Type.BULK_AUDIENCE)
+        return self.task_type in self.AUDIENCE
 
     @property
     def refused_sentence(self) -> str:
