@@ -106,7 +106,8 @@ def uncollected_static_files(settings) -> None:
 @pytest.fixture(autouse=True)
 def remembered_refresh_days() -> Iterator[None]:
     """What is stale is as the settings say, without a query for it, until a test changes the schedule."""
-    refresh_module._remembered[RefreshPolicy.Kind.METADATA] = (math.inf, None)
+    for kind in RefreshPolicy.Kind:
+        refresh_module._remembered[kind] = (math.inf, None)
     yield
     refresh_module.forget_refresh_days()
 
