@@ -40,6 +40,7 @@ from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin, why_no_part
 from catalog.admin.tracks import job_address, tell
 from catalog.models import MetadataFetchTask
+from catalog.words import plural
 
 Status = MetadataFetchTask.Status
 
@@ -63,8 +64,8 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
             "What was asked for",
             {
                 "fields": (
-                    ("task_type", "requested_by"),
-                    ("parent", "retry_count"),
+                    ("task_type", "asker"),
+                    ("origin", "tried_again"),
                     ("created_at", "started_at"),
                     "completed_at",
                 )
@@ -141,6 +142,18 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         return asked_words(job)
 
     # --- the page
+
+    @display(description="Asked for by")
+    def asker(self, job: MetadataFetchTask) -> str:
+        return job.requested_by.get_username() if job.requested_by else "a command, or the schedule"
+
+    @display(description="Comes from")
+    def origin(self, job: MetadataFetchTask) -> str:
+        return str(job.parent) if job.parent else "no other task"
+
+    @display(description="Tried again before")
+    def tried_again(self, job: MetadataFetchTask) -> str:
+        return plural(job.retry_count, "time") if job.retry_count else "never"
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view

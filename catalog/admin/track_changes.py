@@ -67,9 +67,10 @@ class TrackChangeAdmin(ReadOnlyAdmin):
     list_filter = (ChangedFieldFilter, PeriodFilter)
     list_select_related = ("track", "job")
     list_per_page = 50
+    has_history = False
     list_before_template = "catalog/track_changes_export.html"
     search_fields = ("track__uuid",)
-    search_help_text = "The track: as in the list of tracks, or its whole UUID"
+    search_help_text = "Name, credit, ISRC or whole UUID"
     # The pages of millions of rows are not counted.
     paginator = InfinitePaginator
     show_full_result_count = False

@@ -66,7 +66,7 @@ class TrackAdmin(ImportMixin, TrackPage):
     show_facets = admin.ShowFacets.NEVER
     # For the search box to be there; the list searches by itself.
     search_fields = ("name", "credit_name", "isrc")
-    search_help_text = "Words of name or credit, an ISRC, or a whole UUID"
+    search_help_text = "Name, credit, ISRC or whole UUID"
     show_full_result_count = False
     list_per_page = 50
     actions = ("fetch_in_background", "create_bulk_task")
