@@ -63,7 +63,7 @@ class FailurePaginator(Paginator):  # type: ignore[type-arg]
 
 @admin.register(FetchFailure)
 class FetchFailureAdmin(ReadOnlyAdmin):
-    list_display = ("identifier", "track_link", "what_happened", "message", "task_link", "at")
+    list_display = ("identifier", "track_link", "what_happened", "said", "task_link", "at")
     list_filter = (CodeFilter,)
     list_select_related = ("job", "track")
     list_before_template = "catalog/failures_of_job.html"
@@ -78,7 +78,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
         "what_happened",
         "what_it_means",
         "what_to_do",
-        "message",
+        "said",
         "track_link",
         "identifier",
         "task_link",
@@ -132,6 +132,10 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     def task_link(self, failure: FetchFailure) -> str:
         address = reverse("admin:catalog_metadatafetchtask_change", args=(failure.job_id,))
         return format_html('<a class="ln-link" href="{}">{}</a>', address, failure.job)
+
+    @display(description="Message")
+    def said(self, failure: FetchFailure) -> str:
+        return failure.message
 
     @display(description="When")
     def at(self, failure: FetchFailure) -> str:

@@ -68,6 +68,8 @@ class TrackAdmin(ImportMixin, TrackPage):
     search_fields = ("name", "credit_name", "isrc")
     search_help_text = "Name, credit, ISRC or whole UUID"
     show_full_result_count = False
+    # A track that was never fetched is a name and nothing else, not a row of dashes.
+    empty_value_display = ""
     list_per_page = 50
     actions = ("fetch_in_background", "create_bulk_task")
     actions_list = ("import_from_api", "fetch_all_metadata")
