@@ -66,27 +66,15 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
                 "fields": (
                     ("task_type", "asker"),
                     ("origin", "tried_again"),
-                    ("created_at", "started_at"),
-                    "completed_at",
+                    "created_at",
                 )
             },
         ),
-        (
-            "Counts",
-            {
-                "fields": (
-                    ("total_tracks", "processed_tracks"),
-                    ("successful_tracks", "failed_tracks"),
-                    ("updated_tracks", "unchanged_tracks"),
-                    ("skipped_tracks", "api_calls"),
-                )
-            },
-        ),
-        ("For the logs", {"fields": (("celery_task_id", "error_code"),)}),
     )
 
     class Media:
-        js = ("catalog/job_live.js",)
+        # The second keeps open what somebody has opened while a part of the page is replaced.
+        js = ("catalog/job_live.js", "catalog/keep_open.js")
 
     def has_control_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("catalog.control_metadatafetchtask")

@@ -40,18 +40,17 @@ def job_address(job: MetadataFetchTask) -> str:
     return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
 
 
-def tell(request: HttpRequest, requested: jobs.Requested) -> None:
-    """Say what became of a request for a job, with the way to it."""
+def tell(request: HttpRequest, requested: jobs.Requested, *, is_elsewhere: bool = False) -> None:
+    """Say what became of a request for a job: on its page, or elsewhere with the way to it."""
+    job = requested.job
+    is_moving = job.status in (job.Status.PENDING, job.Status.RUNNING)
     is_plain = requested.is_rung and not requested.is_joined
-    messages.add_message(
-        request,
-        messages.SUCCESS if is_plain else messages.WARNING,
-        format_html(
-            '{} <a class="ln-link" href="{}">Follow its progress</a>',
-            requested.sentence,
-            job_address(requested.job),
-        ),
-    )
+    if is_elsewhere:
+        way = format_html(' <a class="ln-link" href="{}">Follow its progress</a>', job_address(job))
+    else:
+        way = format_html(" Its progress is shown here.") if is_moving else format_html("")
+    words = format_html("{}{}", requested.sentence, way)
+    messages.add_message(request, messages.SUCCESS if is_plain else messages.WARNING, words)
 
 
 @admin.register(Track)
@@ -199,7 +198,7 @@ class TrackAdmin(ImportMixin, TrackPage):
         self._log_job(
             request, requested, "Create bulk metadata fetch task" if follow else "Fetch in background"
         )
-        tell(request, requested)
+        tell(request, requested, is_elsewhere=not follow)
         return HttpResponseRedirect(job_address(requested.job) if follow else request.get_full_path())
 
     def _ask_before_fetching(

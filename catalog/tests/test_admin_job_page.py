@@ -116,7 +116,7 @@ def test_failures_are_listed_with_code_and_a_link_to_the_track(staff_client, ref
     page = staff_client.get(page_of(job))
 
     assertContains(page, "<strong>Unknown at Soundcharts</strong>")
-    assertContains(page, '<td class="ln-number">2</td>', html=True)
+    assertContains(page, '<td class="ln-number" data-label="Tracks">2</td>', html=True)
     assertContains(page, f'<td><a class="ln-link" href="{page_of(track)}">{track.uuid}</a></td>', html=True)
     assertContains(page, "not_found</code></td>", count=2)
 
@@ -239,3 +239,32 @@ def test_a_job_is_not_changed_by_posting_to_its_page(admin_client, job, broker):
     answer = admin_client.post(page_of(job), {"status": "completed"})
 
     assert answer.status_code == 403
+
+
+# --- nothing on the page contradicts what is shown live
+
+
+@pytest.mark.django_db(transaction=True)
+def test_all_counts_and_times_are_part_of_what_is_asked_for_again(staff_client, job, broker, simulator):
+    work_on_job(job.pk)
+
+    part = staff_client.get(progress_of(job))
+    for words in (
+        "<dt>Done</dt><dd>2</dd>",
+        "<dt>Updated</dt><dd>2</dd>",
+        "<dt>API calls of the plan</dt><dd>1</dd>",
+    ):
+        assertContains(part, words)
+    page = staff_client.get(page_of(job)).content.decode()
+    assert page.count("<dt>Done</dt>") == 1
+    assert "Processed tracks" not in page
+
+
+@pytest.mark.django_db
+def test_a_message_on_a_tasks_own_page_does_not_lead_to_that_page(staff_client, refused_job, broker):
+    job = refused_job(1)
+    retry = reverse("admin:catalog_metadatafetchtask_retry", args=(job.pk,))
+
+    page = staff_client.post(retry, follow=True)
+    assertContains(page, "is queued. Its progress is shown here.")
+    assertNotContains(page, "Follow its progress")

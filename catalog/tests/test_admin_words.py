@@ -65,7 +65,7 @@ def test_a_search_that_finds_no_track_says_what_it_looks_for_and_the_way_back(st
 
     page = staff_client.get(TRACKS, {"q": "<nothing>", "freshness": "fresh"})
     assertContains(page, "No track fits")
-    assertContains(page, "Tracks with “&lt;nothing&gt;”, fresh: there are none.")
+    assertContains(page, "Tracks with “&lt;nothing&gt;”, that are fresh: there are none.")
     assertContains(page, '<a class="ln-button ln-main" href="?">Show all tracks</a>')
 
 
