@@ -46,10 +46,11 @@ def tell(request: HttpRequest, requested: jobs.Requested, *, is_elsewhere: bool 
     is_moving = job.status in (job.Status.PENDING, job.Status.RUNNING)
     is_plain = requested.is_rung and not requested.is_joined
     if is_elsewhere:
-        way = format_html(' <a class="ln-link" href="{}">Follow its progress</a>', job_address(job))
+        words = format_html(
+            '{} <a class="ln-link" href="{}">Follow its progress</a>', requested.sentence, job_address(job)
+        )
     else:
-        way = format_html(" Its progress is shown here.") if is_moving else format_html("")
-    words = format_html("{}{}", requested.sentence, way)
+        words = f"{requested.sentence} Its progress is shown here." if is_moving else requested.sentence
     messages.add_message(request, messages.SUCCESS if is_plain else messages.WARNING, words)
 
 
