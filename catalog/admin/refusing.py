@@ -8,6 +8,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
 
@@ -32,7 +33,9 @@ class RefusingAdmin(ModelAdmin):
         chosen = {*request.POST.getlist("action")} & {*self.actions, "delete_selected"}
         if chosen - {*self.get_actions(request)}:
             raise PermissionDenied
-        response: HttpResponse = super().changelist_view(request, extra_context)
+        # The window is named as the page is; Django's name would be "Select track to change".
+        context = {"title": capfirst(str(self.opts.verbose_name_plural)), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, context)
         return response
 
 

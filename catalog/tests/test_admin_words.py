@@ -126,3 +126,13 @@ def test_users_and_groups_are_people_on_their_pages_as_in_the_side_bar(admin_cli
         page = admin_client.get(address)
         assertNotContains(page, "Authentication and Authorization")
         assertContains(page, "People")
+
+
+@pytest.mark.parametrize(
+    ("model", "title"),
+    [("track", "Tracks"), ("metadatafetchtask", "Fetch tasks"), ("fetchfailure", "Fetch failures")],
+)
+def test_a_window_with_a_list_is_named_by_what_it_lists(staff_client, model, title):
+    page = staff_client.get(f"/admin/catalog/{model}/").content.decode()
+
+    assert page.split("<title>")[1].split("</title>")[0].strip() == f"{title} | Liner Notes"

@@ -59,7 +59,12 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest('a[href="#"]')) event.preventDefault();
   });
-  document.addEventListener("DOMContentLoaded", () => improve(document));
+  document.addEventListener("DOMContentLoaded", () => {
+    const main = document.getElementById("main");
+    // Where the link that skips the side bar leads to.
+    if (main) Object.assign(main, { role: "main", tabIndex: -1 });
+    improve(document);
+  });
   // Django's scripts build parts of forms when the page has loaded.
   window.addEventListener("load", () => setTimeout(() => improve(document)));
   document.addEventListener("htmx:load", (event) => improve(event.target));

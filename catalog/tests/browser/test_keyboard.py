@@ -105,3 +105,14 @@ def test_whoever_wants_little_motion_gets_none(visitor):
         "}).length"
     )
     assert moving == 0
+
+
+def test_the_side_bar_is_skipped_by_the_first_key(visitor):
+    visitor.visit(TRACKS)
+    visitor.page.keyboard.press("Tab")
+    link = visitor.page.get_by_role("link", name="Skip the side bar")
+    expect(link).to_be_focused()
+    expect(link).to_be_in_viewport()
+    visitor.page.keyboard.press("Enter")
+    visitor.page.keyboard.press("Tab")
+    expect(visitor.page.locator("#main :focus")).to_have_count(1)
