@@ -11,7 +11,10 @@
     ["showActions", "More actions"],
     ["openRelatedWidgetWrapper", "More"],
   ];
-  const BY_ICON = { library_music: "Start page", search: "Search", close: "Close", more_horiz: "More", more_vert: "More" };
+  const BY_ICON = {
+    library_music: "Start page", search: "Search", close: "Close", more_horiz: "More", more_vert: "More",
+    calendar_today: "Choose a date", schedule: "Choose a time",
+  };
 
   function iconsOf(element) {
     return element.matches(ICON) ? [element] : [...element.querySelectorAll(ICON)];
