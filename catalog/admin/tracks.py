@@ -45,12 +45,13 @@ def tell(request: HttpRequest, requested: jobs.Requested, *, is_elsewhere: bool 
     job = requested.job
     is_moving = job.status in (job.Status.PENDING, job.Status.RUNNING)
     is_plain = requested.is_rung and not requested.is_joined
+    words: str = requested.sentence
     if is_elsewhere:
         words = format_html(
             '{} <a class="ln-link" href="{}">Follow its progress</a>', requested.sentence, job_address(job)
         )
-    else:
-        words = f"{requested.sentence} Its progress is shown here." if is_moving else requested.sentence
+    elif is_moving:
+        words += " Its progress is shown here."
     messages.add_message(request, messages.SUCCESS if is_plain else messages.WARNING, words)
 
 

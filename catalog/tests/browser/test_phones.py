@@ -65,3 +65,23 @@ def test_sources_and_buttons_are_as_large_as_a_thumb(visitor, add_tracks):
     visitor.visit(f"/admin/catalog/metadatafetchtask/{job.pk}/change/")
     for name in ("Resume …", "Cancel task …"):
         assert visitor.control(name).bounding_box()["height"] >= THUMB
+
+
+def test_a_card_of_a_task_is_as_high_as_what_it_says(visitor, add_tracks):
+    jobs.pause_job(jobs.request_metadata([track.pk for track in add_tracks(2)]).job)
+
+    visitor.visit("/admin/catalog/metadatafetchtask/")
+    card = visitor.page.locator("#result_list .data-row")
+    for words in ("2 chosen tracks", "Paused", "0 of 2", "by itself"):
+        expect(card).to_contain_text(words)
+    assert card.bounding_box()["height"] < 200
+
+
+def test_a_long_word_makes_no_list_wider_than_the_window(open_browser, add_tracks):
+    (track,) = add_tracks(1, name="Song")
+    TrackChange.objects.create(track=track, at=timezone.now(), changes={"name": ["a" * 255, "Song"]})
+    visitor = open_browser()
+
+    visitor.visit("/admin/catalog/trackchange/")
+    table = visitor.page.locator("#result_list")
+    assert table.evaluate("table => table.scrollWidth - table.parentElement.clientWidth") <= 0
