@@ -63,6 +63,7 @@ class TrackAdmin(ImportMixin, TrackPage):
     list_display = ("title", "isrc", "label_name", "genre", "release_date", "freshness")
     list_filter = FILTERS
     list_filter_submit = True
+    list_before_template = "catalog/track_filter.html"
     # Counts beside every choice would count everything, again and again.
     show_facets = admin.ShowFacets.NEVER
     # For the search box to be there; the list searches by itself.

@@ -136,3 +136,11 @@ def test_a_window_with_a_list_is_named_by_what_it_lists(staff_client, model, tit
     page = staff_client.get(f"/admin/catalog/{model}/").content.decode()
 
     assert page.split("<title>")[1].split("</title>")[0].strip() == f"{title} | Liner Notes"
+
+
+def test_a_filtered_list_of_tracks_says_in_words_what_it_shows(staff_client, make_track):
+    make_track(0, name="Song", metadata_error="not_found")
+
+    page = staff_client.get(TRACKS, {"freshness": "failing"})
+    assertContains(page, "<strong>Tracks whose last fetch failed.</strong>")
+    assertNotContains(staff_client.get(TRACKS), "Show all tracks")
