@@ -10,6 +10,8 @@ class CatalogConfig(AppConfig):
     verbose_name = "Catalogue"
 
     def ready(self) -> None:
+        # Users and groups have the name that the side bar gives them.
+        all_apps.get_app_config("auth").verbose_name = "People"
         post_migrate.connect(_fill_in_schedule, sender=self)
 
 

@@ -25,6 +25,13 @@ FRESHNESS = {
     "fresh": "fresh",
     "failing": "last fetch failed",
 }
+_FRESHNESS_IN_SENTENCES = {
+    "never": "never fetched",
+    "stale": "that are stale (never fetched or aged)",
+    "aged": "that are aged (fetched too long ago)",
+    "fresh": "that are fresh",
+    "failing": "whose last fetch failed",
+}
 AUDIENCE = {"with": "with audience figures", "without": "without audience figures"}
 
 # Whatever is longer was not typed by anyone.
@@ -108,7 +115,7 @@ class TrackFilter:
         return not self.as_parameters()
 
     def __str__(self) -> str:
-        """The filter in words: "Tracks of label Northern…, released 1990 to 1999, stale"."""
+        """The filter in words: "Tracks of label Northern…, released 1990 to 1999, that are fresh"."""
         years = {
             (True, True): f"released {self.year_from} to {self.year_to}",
             (True, False): f"released {self.year_from} or later",
@@ -120,7 +127,7 @@ class TrackFilter:
             f"of genre {self.genre}" if self.genre else "",
             years.get((self.year_from is not None, self.year_to is not None), ""),
             AUDIENCE.get(self.audience, ""),
-            FRESHNESS.get(self.freshness, ""),
+            _FRESHNESS_IN_SENTENCES.get(self.freshness, ""),
         )
         return f"Tracks {', '.join(part for part in parts if part)}" if any(parts) else "All tracks"
 

@@ -5,11 +5,13 @@ a colleague's name locks nobody out but himself, and colleagues behind one addre
 """
 
 import math
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 from axes.models import AccessAttempt
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
 from django.http import HttpRequest, HttpResponse
@@ -69,3 +71,21 @@ def answer_refused(
     response.status_code = 429
     response.headers["Retry-After"] = str(count_minutes_to_wait(request) * 60)
     return response
+
+
+def tell_of_ended_session(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """Say on the log-in page that what somebody has sent after the end of a session was not done.
+
+    A middleware. Without it people would log in, find the page as it was, and take it for saved.
+    """
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        is_to_log_in = response.status_code == 302 and "/login/?next=" in response.headers["Location"]
+        if request.method == "POST" and is_to_log_in and not request.user.is_authenticated:
+            messages.warning(
+                request, "Your session had ended, so nothing was done. Log in, and do it once more."
+            )
+        return response
+
+    return answer

@@ -61,7 +61,7 @@ class ConnectionFailed(SoundchartsError):
     """Say that no connection could be made, or that it broke before the answer was complete."""
 
     code = "connection_failed"
-    default_message = "Soundcharts could not be reached. Check the network; it is tried again later."
+    default_message = "Soundcharts could not be reached. Check the network."
     is_temporary = True
 
 
@@ -69,7 +69,7 @@ class DeadlineExceeded(SoundchartsError):
     """Say that no whole answer came within the time allowed for one call."""
 
     code = "timeout"
-    default_message = "Soundcharts did not answer in time. It is tried again later."
+    default_message = "Soundcharts did not answer in time."
     is_temporary = True
 
 
@@ -77,7 +77,7 @@ class UpstreamUnavailable(SoundchartsError):
     """Say that Soundcharts, or a gateway before it, answered 5xx. Such calls are not billed."""
 
     code = "upstream_unavailable"
-    default_message = "Soundcharts has a problem of its own. It is tried again later."
+    default_message = "Soundcharts has a problem of its own."
     is_temporary = True
 
 
@@ -96,7 +96,7 @@ class InvalidResponse(SoundchartsError):
 class TruncatedResponse(InvalidResponse):
     """Say that an answer ends in the middle: the one kind of invalid answer worth an immediate retry."""
 
-    default_message = "The answer from Soundcharts was cut off before its end. It is tried again later."
+    default_message = "The answer from Soundcharts was cut off before its end."
 
 
 class RateLimited(SoundchartsError):

@@ -20,15 +20,16 @@ def job_address(job: MetadataFetchTask) -> str:
     return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
 
 
-def tell(request: HttpRequest, requested: jobs.Requested) -> None:
-    """Say what became of a request for a job, with the way to it."""
+def tell(request: HttpRequest, requested: jobs.Requested, *, is_elsewhere: bool = False) -> None:
+    """Say what became of a request for a job: on its page, or elsewhere with the way to it."""
+    job = requested.job
+    is_moving = job.status in (job.Status.PENDING, job.Status.RUNNING)
     is_plain = requested.is_rung and not requested.is_joined
-    messages.add_message(
-        request,
-        messages.SUCCESS if is_plain else messages.WARNING,
-        format_html(
-            '{} <a class="ln-link" href="{}">Follow its progress</a>',
-            requested.sentence,
-            job_address(requested.job),
-        ),
-    )
+    words: str = requested.sentence
+    if is_elsewhere:
+        words = format_html(
+            '{} <a class="ln-link" href="{}">Follow its progress</a>', requested.sentence, job_address(job)
+        )
+    elif is_moving:
+        words += " Its progress is shown here."
+    messages.add_message(request, messages.SUCCESS if is_plain else messages.WARNING, words)

@@ -101,7 +101,7 @@ class AudienceFetching:
         else:
             requested = jobs.request_audience(chosen, **options)
         self._log_job(request, requested, "Fetch audience")  # type: ignore[attr-defined]
-        tell(request, requested)
+        tell(request, requested, is_elsewhere=True)
         return HttpResponseRedirect(request.get_full_path())
 
     def _ask_before_fetching_audience(

@@ -10,6 +10,8 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from unfold.decorators import display
@@ -61,7 +63,7 @@ class FailurePaginator(Paginator):  # type: ignore[type-arg]
 
 @admin.register(FetchFailure)
 class FetchFailureAdmin(ReadOnlyAdmin):
-    list_display = ("item", "track_link", "what_happened", "message", "job", "created_at")
+    list_display = ("identifier", "track_link", "what_happened", "said", "task_link", "at")
     list_filter = (CodeFilter,)
     list_select_related = ("job", "track")
     list_before_template = "catalog/failures_of_job.html"
@@ -71,6 +73,18 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     search_help_text = "A whole UUID or ISRC"
     show_full_result_count = False
     list_per_page = 100
+    has_history = False
+    fields = (
+        "what_happened",
+        "what_it_means",
+        "what_to_do",
+        "said",
+        "track_link",
+        "identifier",
+        "task_link",
+        "at",
+    )
+    readonly_fields = fields
 
     def get_paginator(
         self, request: HttpRequest, queryset: QuerySet[FetchFailure], *args: Any, **options: Any
@@ -109,6 +123,31 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[FetchFailure], bool]:
         term = search_term.strip()
         return (queryset.filter(item=identifier_in(term) or term) if term else queryset), False
+
+    @display(description="UUID or ISRC")
+    def identifier(self, failure: FetchFailure) -> str:
+        return failure.item
+
+    @display(description="Task")
+    def task_link(self, failure: FetchFailure) -> str:
+        address = reverse("admin:catalog_metadatafetchtask_change", args=(failure.job_id,))
+        return format_html('<a class="ln-link" href="{}">{}</a>', address, failure.job)
+
+    @display(description="Message")
+    def said(self, failure: FetchFailure) -> str:
+        return failure.message
+
+    @display(description="When")
+    def at(self, failure: FetchFailure) -> str:
+        return date_format(timezone.localtime(failure.created_at), "DATETIME_FORMAT")
+
+    @display(description="What it means")
+    def what_it_means(self, failure: FetchFailure) -> str:
+        return explain(failure.code).meaning
+
+    @display(description="What to do")
+    def what_to_do(self, failure: FetchFailure) -> str:
+        return explain(failure.code).what_to_do
 
     @display(description="Track")
     def track_link(self, failure: FetchFailure) -> str:

@@ -98,7 +98,7 @@ def updated_cells(jobs: QuerySet[MetadataFetchTask]) -> SafeString:
 def asked_words(job: MetadataFetchTask) -> str:
     """Return who asked for a task and when."""
     who = job.requested_by.get_username() if job.requested_by else "by itself"
-    return f"{who}, {date_format(timezone.localtime(job.created_at), 'j M Y H:i')}"
+    return f"{who}, {date_format(timezone.localtime(job.created_at), 'DATETIME_FORMAT')}"
 
 
 def active_ids(jobs: Iterable[MetadataFetchTask]) -> str:

@@ -72,6 +72,7 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
         "retry_price": _price(_retry_calls(job, groups), quota_left) if can_retry(job, groups) else "",
         "running_time": running_time(job, now=now),
         **_pace_context(job, now=now),
+        "advice": _advice(job),
         "remaining_price": _price(count_calls(job, _remaining(job)), quota_left) if job.is_active else "",
         "account": account,
         "announcement": _announcement(job),
@@ -209,6 +210,13 @@ def _pace_context(job: MetadataFetchTask, *, now: datetime) -> dict[str, Any]:
         words = f"{pace * 60:.1f} a minute"
     more = "at least " if job.planned_at is None else "about "
     return {"pace": words, "time_left": more + length_of_time(_remaining(job) / pace)}
+
+
+def _advice(job: MetadataFetchTask) -> str:
+    """Return what to do about what has stopped a job, where its own message does not say it."""
+    if not job.error_code or job.status == Status.RUNNING or job.error_code == "by_hand":
+        return ""
+    return explain(job.error_code).what_to_do
 
 
 def _announcement(job: MetadataFetchTask) -> str:

@@ -40,6 +40,7 @@ from catalog.admin.job_page import confirmation, find_job, page_context
 from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin, why_no_part
 from catalog.models import MetadataFetchTask
+from catalog.words import plural
 
 Status = MetadataFetchTask.Status
 
@@ -63,29 +64,17 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
             "What was asked for",
             {
                 "fields": (
-                    ("task_type", "requested_by"),
-                    ("parent", "retry_count"),
-                    ("created_at", "started_at"),
-                    "completed_at",
+                    ("task_type", "asker"),
+                    ("origin", "tried_again"),
+                    "created_at",
                 )
             },
         ),
-        (
-            "Counts",
-            {
-                "fields": (
-                    ("total_tracks", "processed_tracks"),
-                    ("successful_tracks", "failed_tracks"),
-                    ("updated_tracks", "unchanged_tracks"),
-                    ("skipped_tracks", "api_calls"),
-                )
-            },
-        ),
-        ("For the logs", {"fields": (("celery_task_id", "error_code"),)}),
     )
 
     class Media:
-        js = ("catalog/job_live.js",)
+        # The second keeps open what somebody has opened while a part of the page is replaced.
+        js = ("catalog/job_live.js", "catalog/keep_open.js")
 
     def has_control_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("catalog.control_metadatafetchtask")
@@ -141,6 +130,18 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         return asked_words(job)
 
     # --- the page
+
+    @display(description="Asked for by")
+    def asker(self, job: MetadataFetchTask) -> str:
+        return job.requested_by.get_username() if job.requested_by else "a command, or the schedule"
+
+    @display(description="Comes from")
+    def origin(self, job: MetadataFetchTask) -> str:
+        return str(job.parent) if job.parent else "no other task"
+
+    @display(description="Tried again before")
+    def tried_again(self, job: MetadataFetchTask) -> str:
+        return plural(job.retry_count, "time") if job.retry_count else "never"
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view

@@ -3,10 +3,12 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
 
@@ -31,12 +33,41 @@ class RefusingAdmin(ModelAdmin):
         chosen = {*request.POST.getlist("action")} & {*self.actions, "delete_selected"}
         if chosen - {*self.get_actions(request)}:
             raise PermissionDenied
-        response: HttpResponse = super().changelist_view(request, extra_context)
+        # The window is named as the page is; Django's name would be "Select track to change".
+        context = {"title": capfirst(str(self.opts.verbose_name_plural)), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, context)
         return response
+
+
+class PlainList(ChangeList):
+    """A list whose head has no count: the theme would offer to "Show all" of what is shown already."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.full_result_count = self.result_count
 
 
 class ReadOnlyAdmin(RefusingAdmin):
     """A list and pages to read: nothing is added, changed or deleted here."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PlainList
+
+    # Whether people do anything to these that would make a history.
+    has_history = True
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        context = dict(extra_context or {})
+        if not self.has_history:
+            context["show_history"] = False
+        response: HttpResponse = super().changeform_view(request, object_id, form_url, context)
+        return response
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

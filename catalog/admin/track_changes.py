@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
@@ -63,18 +64,19 @@ class PeriodFilter(admin.SimpleListFilter):
 
 @admin.register(TrackChange)
 class TrackChangeAdmin(ReadOnlyAdmin):
-    list_display = ("at", "track_link", "what_changed", "job_link")
+    list_display = ("moment", "track_link", "what_changed", "job_link")
     list_filter = (ChangedFieldFilter, PeriodFilter)
     list_select_related = ("track", "job")
     list_per_page = 50
+    has_history = False
     list_before_template = "catalog/track_changes_export.html"
     search_fields = ("track__uuid",)
-    search_help_text = "The track: as in the list of tracks, or its whole UUID"
+    search_help_text = "Name, credit, ISRC or whole UUID"
     # The pages of millions of rows are not counted.
     paginator = InfinitePaginator
     show_full_result_count = False
     sortable_by = ()
-    fields = ("at", "track_link", "what_changed", "job_link")
+    fields = ("moment", "track_link", "what_changed", "job_link")
     readonly_fields = fields
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
@@ -93,6 +95,10 @@ class TrackChangeAdmin(ReadOnlyAdmin):
             return queryset.none(), False
         tracks = wanted.apply(Track.objects.order_by())
         return queryset.filter(track__in=tracks.values("pk")), False
+
+    @display(description="When")
+    def moment(self, change: TrackChange) -> str:
+        return date_format(timezone.localtime(change.at), "DATETIME_FORMAT")
 
     @display(description="Track")
     def track_link(self, change: TrackChange) -> str:

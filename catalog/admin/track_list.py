@@ -157,6 +157,8 @@ class TrackList(ChangeList):
     """A page of the list: one filter, one column that orders it."""
 
     page_num: int
+    # For the words of a list with nothing in it: its template sees no more than this.
+    may_import: bool
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Track]:
         self.selection = filter_of(request.GET)
@@ -194,3 +196,4 @@ class TrackList(ChangeList):
         # The same, so that no count stands in the page's head, which could not say that there are more.
         self.full_result_count = self.result_count
         self.show_admin_actions = True
+        self.may_import = self.model_admin.has_import_permission(request)

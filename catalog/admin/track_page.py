@@ -25,6 +25,7 @@ from catalog.fetching import fetch_track_now
 from catalog.mapping import label_of
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track, TrackChange
 
+EDITED_BY_HAND = "Edited by hand"
 LEVELS = {
     "updated": messages.SUCCESS,
     "unchanged": messages.SUCCESS,
@@ -45,7 +46,7 @@ class TrackPage(RefusingAdmin):
     fieldsets = (
         ("Song", {"fields": ("uuid", ("name", "credit_name"), ("slug", "isrc"))}),
         ("Release", {"fields": (("release_date", "duration"), ("label", "genre"), "image_url")}),
-        ("Edited by hand", {"fields": ("edited_fields",)}),
+        (EDITED_BY_HAND, {"fields": ("edited_fields",)}),
     )
     add_fieldsets = (
         (
@@ -61,6 +62,13 @@ class TrackPage(RefusingAdmin):
         return request.user.has_perm("catalog.fetch_track")
 
     # --- the form
+
+    def get_fieldsets(self, request: HttpRequest, obj: Track | None = None) -> Any:
+        found = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return found
+        # To those who only look, the panel above says it in words; the theme would show a list of names.
+        return [(name, options) for name, options in found if name != EDITED_BY_HAND]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Track | None:
         if request.method == "POST" and connection.in_atomic_block:

@@ -44,12 +44,15 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
     )
     list_filter = FILTERS
     list_filter_submit = True
+    list_before_template = "catalog/track_filter.html"
     # Counts beside every choice would count everything, again and again.
     show_facets = admin.ShowFacets.NEVER
     # For the search box to be there; the list searches by itself.
     search_fields = ("name", "credit_name", "isrc")
-    search_help_text = "Words of name or credit, an ISRC, or a whole UUID"
+    search_help_text = "Name, credit, ISRC or whole UUID"
     show_full_result_count = False
+    # A track that was never fetched is a name and nothing else, not a row of dashes.
+    empty_value_display = ""
     list_per_page = 50
     actions = ("fetch_in_background", "create_bulk_task", *AudienceFetching.audience_actions)
     actions_list = ("import_from_api", "fetch_all_metadata", "fetch_all_audience")
@@ -180,7 +183,7 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
         self._log_job(
             request, requested, "Create bulk metadata fetch task" if follow else "Fetch in background"
         )
-        tell(request, requested)
+        tell(request, requested, is_elsewhere=not follow)
         return HttpResponseRedirect(job_address(requested.job) if follow else request.get_full_path())
 
     def _ask_before_fetching(

@@ -58,6 +58,16 @@ class ActiveJob:
     def noun(self) -> str:
         return "songs" if self.job.is_import else "tracks"
 
+    @property
+    def advice(self) -> str:
+        """What the task says of its trouble, and what to do where it does not go on by itself."""
+        if self.trouble is None or self.job.status == Status.RUNNING:
+            return self.job.error_message
+        if self.job.error_code == "by_hand":
+            # That it was paused by hand, the title says.
+            return self.trouble.what_to_do
+        return f"{self.job.error_message} {self.trouble.what_to_do}"
+
 
 @dataclass(frozen=True, slots=True)
 class ActiveJobs:

@@ -62,6 +62,8 @@ def tracks_per_second(job: MetadataFetchTask, *, now: datetime) -> float | None:
     seconds = (now - since).total_seconds()
     if seconds > RECENT:
         return 0.0
-    if seconds < 1:
+    done = job.processed_tracks - tracks
+    # Of calls that take their time, the first is still under way: that says nothing about a minute.
+    if seconds < 1 or done <= 0:
         return None
-    return max(0, job.processed_tracks - tracks) / seconds
+    return done / seconds

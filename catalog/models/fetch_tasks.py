@@ -121,7 +121,7 @@ class MetadataFetchTask(models.Model):
         permissions = (("control_metadatafetchtask", "Can pause, resume, cancel and retry fetch tasks"),)
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.title}"
+        return f"#{self.pk} · {self.title}"
 
     @property
     def is_active(self) -> bool:
@@ -186,7 +186,8 @@ class MetadataFetchTask(models.Model):
             (self.skipped_tracks, words[2]),
             (self.failed_tracks, "failed"),
         )
-        return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing yet"
+        nothing = "nothing yet" if self.is_active else "nothing was done"
+        return ", ".join(f"{count:,} {word}" for count, word in counts if count) or nothing
 
 
 class FetchChunk(models.Model):

@@ -155,7 +155,7 @@ def test_with_all_pages_ticked_the_dialog_states_the_price_of_the_filtered_list(
 ):
     dialog = staff_client.get(address(tracks[0].pk, select_across="1", freshness="stale", o="1", q=""))
 
-    assertContains(dialog, "<strong>Tracks stale (never fetched or aged)</strong>")
+    assertContains(dialog, "<strong>Tracks that are stale (never fetched or aged)</strong>")
     assertContains(dialog, "<strong>12 tracks</strong>")
     assertContains(dialog, "<strong>about 2 API calls</strong>; it takes less than a minute")
     assert simulator.state.calls.total() == 0

@@ -325,7 +325,7 @@ def test_a_failed_import_offers_a_retry(staff_client, broker):
 def test_viewers_see_no_buttons(viewer_client, job, broker):
     page = viewer_client.get(page_of(job))
 
-    assertContains(page, f"#{job.pk} 3 chosen tracks")
+    assertContains(page, f"#{job.pk} · 3 chosen tracks")
     assertNotContains(page, address("pause", job))
 
 

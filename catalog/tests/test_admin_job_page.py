@@ -1,11 +1,13 @@
 """A job's page, and the part of it that is asked for again while the job is active."""
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from catalog import jobs
+from catalog.explanations import explain
 from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.addresses import page_of
@@ -114,7 +116,7 @@ def test_failures_are_listed_with_code_and_a_link_to_the_track(staff_client, ref
     page = staff_client.get(page_of(job))
 
     assertContains(page, "<strong>Unknown at Soundcharts</strong>")
-    assertContains(page, '<td class="ln-number">2</td>', html=True)
+    assertContains(page, '<td class="ln-number" data-label="Tracks">2</td>', html=True)
     assertContains(page, f'<td><a class="ln-link" href="{page_of(track)}">{track.uuid}</a></td>', html=True)
     assertContains(page, "not_found</code></td>", count=2)
 
@@ -140,10 +142,38 @@ def test_with_many_failures_the_page_leads_to_all_of_them(staff_client, refused_
 
 
 @pytest.mark.django_db
-def test_a_reason_to_wait_stands_on_the_page(staff_client, job, broker):
-    jobs.pause_job(job, code="quota_exhausted", reason="The plan has no calls left.")
+def test_a_reason_to_wait_stands_on_the_page_with_what_to_do_about_it(staff_client, job, broker):
+    jobs.pause_job(job, code="authentication_failed", reason="The keys were refused.")
 
-    assertContains(staff_client.get(page_of(job)), "<strong>Paused: </strong>The plan has no calls left.")
+    advice = explain("authentication_failed").what_to_do
+    page = staff_client.get(page_of(job))
+    assertContains(page, f"<strong>Paused:</strong> The keys were refused. {advice}")
+
+
+@pytest.mark.django_db
+def test_a_pause_by_hand_is_said_once(staff_client, job, broker):
+    jobs.pause_job(job, by=User.objects.get(username="staff"))
+
+    page = staff_client.get(page_of(job))
+    assertContains(page, "<p>Paused by hand. Resume goes on from here.</p>")
+    dashboard = staff_client.get("/admin/")
+    assertContains(dashboard, "Paused by hand", count=1)
+    assertContains(dashboard, explain("by_hand").what_to_do)
+
+
+@pytest.mark.django_db
+def test_a_task_that_was_cancelled_before_its_first_track_does_not_wait_for_more(staff_client, job, broker):
+    jobs.cancel_job(job)
+
+    assertContains(staff_client.get(page_of(job)), "nothing was done")
+
+
+@pytest.mark.django_db
+def test_what_was_asked_for_is_said_in_words(staff_client, job, broker):
+    page = staff_client.get(page_of(job))
+
+    for words in ("a command, or the schedule", "no other task", "never"):
+        assertContains(page, words)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -209,3 +239,32 @@ def test_a_job_is_not_changed_by_posting_to_its_page(admin_client, job, broker):
     answer = admin_client.post(page_of(job), {"status": "completed"})
 
     assert answer.status_code == 403
+
+
+# --- nothing on the page contradicts what is shown live
+
+
+@pytest.mark.django_db(transaction=True)
+def test_all_counts_and_times_are_part_of_what_is_asked_for_again(staff_client, job, broker, simulator):
+    work_on_job(job.pk)
+
+    part = staff_client.get(progress_of(job))
+    for words in (
+        "<dt>Done</dt><dd>2</dd>",
+        "<dt>Updated</dt><dd>2</dd>",
+        "<dt>API calls of the plan</dt><dd>1</dd>",
+    ):
+        assertContains(part, words)
+    page = staff_client.get(page_of(job)).content.decode()
+    assert page.count("<dt>Done</dt>") == 1
+    assert "Processed tracks" not in page
+
+
+@pytest.mark.django_db
+def test_a_message_on_a_tasks_own_page_does_not_lead_to_that_page(staff_client, refused_job, broker):
+    job = refused_job(1)
+    retry = reverse("admin:catalog_metadatafetchtask_retry", args=(job.pk,))
+
+    page = staff_client.post(retry, follow=True)
+    assertContains(page, "is queued. Its progress is shown here.")
+    assertNotContains(page, "Follow its progress")

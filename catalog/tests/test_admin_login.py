@@ -194,3 +194,20 @@ def test_the_side_bar_does_not_show_the_counting(admin_client):
     page = admin_client.get(reverse("admin:index"))
     assertNotContains(page, "Access")
     assertNotContains(page, "Axes")
+
+
+@pytest.mark.django_db
+def test_whoever_sends_something_after_the_end_of_a_session_is_told_that_it_was_not_done(client):
+    page = client.post("/admin/catalog/track/add/", {"uuid": "x"}, follow=True)
+
+    assertContains(page, "Your session had ended, so nothing was done.")
+
+
+@pytest.mark.django_db
+def test_whoever_only_looks_after_the_end_of_a_session_is_just_asked_to_log_in(client):
+    assertNotContains(client.get("/admin/catalog/track/", follow=True), "Your session had ended")
+
+
+@pytest.mark.django_db
+def test_whoever_logs_out_is_not_told_of_a_session_that_had_ended(admin_client):
+    assertNotContains(admin_client.post("/admin/logout/", follow=True), "Your session had ended")

@@ -121,8 +121,8 @@ def test_a_part_that_is_nothing_is_not_drawn(viewer_client, make_track, broker):
 @pytest.mark.parametrize(
     ("permissions", "words"),
     [
-        (("view_track", "import_track"), "press <em>Import from API</em>"),
-        (("view_track", "add_track"), "add one by its UUID"),
+        (("view_track", "import_track"), 'href="/admin/catalog/track/import/">Import from API</a>'),
+        (("view_track", "add_track"), 'href="/admin/catalog/track/add/">Add a track</a>'),
         (("view_track",), "Whoever may import tracks begins"),
     ],
 )
@@ -376,11 +376,21 @@ def test_an_error_since_the_last_answer_is_a_trouble(viewer_client, all_is_well)
 
 
 @pytest.mark.django_db
+def test_days_without_a_call_are_a_sentence_and_no_empty_chart(viewer_client, broker):
+    page = viewer_client.get(PAGE)
+    assertContains(page, "No call was spent in the last 30 days.")
+    assertNotContains(page, "ln-chart")
+
+
+@pytest.mark.django_db
 def test_the_next_refresh_is_announced(viewer_client, all_is_well):
-    found = viewer_client.get(address("dashboard_health")).context["health"]
+    part = viewer_client.get(address("dashboard_health"))
+    found = part.context["health"]
     now = timezone.now()
     assert timedelta(0) < found.next_refresh_at - now <= timedelta(days=1)
     assert (found.next_refresh_at.hour, found.next_refresh_at.minute) == (3, 15)
+    when = f"{found.next_refresh_at.day} {found.next_refresh_at:%B}, 03:15 UTC"
+    assertContains(part, f"What is stale is fetched next on {when}.")
 
 
 # --- permissions, hostile texts, queries

@@ -165,4 +165,4 @@ def test_the_rows_of_a_list_of_soundcharts_say_what_was_new(staff_client, broker
     assert ImportRow.objects.get(outcome="here").number == 7
     job.refresh_from_db()
     assert ImportRow.objects.filter(outcome="added").count() == job.updated_tracks
-    assertContains(staff_client.get(report(job)), "<td>6</td>")
+    assertContains(staff_client.get(report(job)), '<td data-label="Place">6</td>')

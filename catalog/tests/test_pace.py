@@ -88,6 +88,12 @@ def test_at_the_beginning_and_when_it_is_not_running_there_is_none(job):
     assert tracks_per_second(job) is None
 
 
+def test_a_slow_first_call_is_no_minute_without_a_track(job):
+    let_pass(job, 4)
+
+    assert tracks_per_second(job) is None
+
+
 # --- suspicion
 
 

@@ -116,13 +116,13 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(parameters, words):
     ("parameters", "words"),
     [
         ({}, "All tracks"),
-        ({"freshness": "stale"}, "Tracks stale (never fetched or aged)"),
+        ({"freshness": "stale"}, "Tracks that are stale (never fetched or aged)"),
         (
             {"search": "echo", "label": "North", "genre": "rock", "year_from": 1990},
             "Tracks with “echo”, of label North…, of genre rock, released 1990 or later",
         ),
         ({"year_from": 1990, "year_to": 1999}, "Tracks released 1990 to 1999"),
-        ({"audience": "with", "freshness": "fresh"}, "Tracks with audience figures, fresh"),
+        ({"audience": "with", "freshness": "fresh"}, "Tracks with audience figures, that are fresh"),
         ({"year_to": 1999}, "Tracks released 1999 or earlier"),
     ],
 )

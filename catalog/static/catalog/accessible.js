@@ -11,7 +11,10 @@
     ["showActions", "More actions"],
     ["openRelatedWidgetWrapper", "More"],
   ];
-  const BY_ICON = { library_music: "Start page", search: "Search", close: "Close", more_horiz: "More", more_vert: "More" };
+  const BY_ICON = {
+    library_music: "Start page", search: "Search", close: "Close", more_horiz: "More", more_vert: "More",
+    calendar_today: "Choose a date", schedule: "Choose a time",
+  };
 
   function iconsOf(element) {
     return element.matches(ICON) ? [element] : [...element.querySelectorAll(ICON)];
@@ -59,7 +62,12 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest('a[href="#"]')) event.preventDefault();
   });
-  document.addEventListener("DOMContentLoaded", () => improve(document));
+  document.addEventListener("DOMContentLoaded", () => {
+    const main = document.getElementById("main");
+    // Where the link that skips the side bar leads to.
+    if (main) Object.assign(main, { role: "main", tabIndex: -1 });
+    improve(document);
+  });
   // Django's scripts build parts of forms when the page has loaded.
   window.addEventListener("load", () => setTimeout(() => improve(document)));
   document.addEventListener("htmx:load", (event) => improve(event.target));

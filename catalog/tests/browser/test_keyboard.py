@@ -105,3 +105,27 @@ def test_whoever_wants_little_motion_gets_none(visitor):
         "}).length"
     )
     assert moving == 0
+
+
+def test_the_side_bar_is_skipped_by_the_first_key(visitor):
+    visitor.visit(TRACKS)
+    visitor.page.keyboard.press("Tab")
+    link = visitor.page.get_by_role("link", name="Skip the side bar")
+    expect(link).to_be_focused()
+    expect(link).to_be_in_viewport()
+    visitor.page.keyboard.press("Enter")
+    visitor.page.keyboard.press("Tab")
+    expect(visitor.page.locator("#main :focus")).to_have_count(1)
+
+
+def test_what_is_open_and_has_the_keyboard_stays_so_while_a_task_moves_on(visitor, site, add_tracks):
+    with gate(site.simulator):
+        job = jobs.request_metadata([track.pk for track in add_tracks(20)]).job
+        visitor.visit(f"{TASKS}{job.pk}/change/")
+        summary = visitor.page.locator("#job-details-summary")
+        summary.press("Enter")
+        with visitor.page.expect_response(re.compile("/progress/")):
+            pass
+        visitor.page.wait_for_timeout(200)
+        expect(summary).to_be_focused()
+        expect(visitor.page.get_by_text("API calls of the plan")).to_be_visible()
