@@ -72,10 +72,11 @@ class Answers:
 def useful_depth(service: SoundchartsService) -> int:
     """Return how many calls one process should keep under way.
 
-    One, until it is known whether the account has batch calls: that is asked once, not by many calls at
-    the same time. Else no more than may start within a second: others would only wait for their turn.
+    One, until it is known whether the account has batch calls, and what is left of the quota: that is asked
+    once, not by many calls at the same time. Else no more than may start within a second: others would only
+    wait for their turn.
     """
-    if not service.knows_batches:
+    if not service.knows_batches or not quota.is_told(service):
         return 1
     return max(1, min(settings.FETCH_AHEAD, math.ceil(settings.SOUNDCHARTS_CALLS_PER_MINUTE / 60)))
 
@@ -233,7 +234,7 @@ def _fetch(service: SoundchartsService, batch: list[Result], margin: int) -> Ans
     wanted = {UUID(result.item): result for result in batch if result.is_to_be_asked}
     if not wanted:
         return Answers(batch)
-    if not service.is_interactive and not quota.leaves_reserve(service, calls=margin):
+    if not service.is_interactive and quota.is_reserved(service, calls=margin):
         return Answers(batch, error=QuotaReserved())
     with service.count_calls() as meter:
         answer = service.get_songs(list(wanted))

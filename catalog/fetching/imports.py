@@ -37,7 +37,7 @@ def import_page(job: MetadataFetchTask, chunk: FetchChunk, service: SoundchartsS
         artist = UUID(job.request["artist_uuid"]) if job.request["artist_uuid"] else None
         # What each other worker may have spent since the last answer told.
         margin = 1 + 2 * max(0, jobs.count_living_leases() - 1)
-        if not quota.leaves_reserve(service, calls=margin):
+        if quota.is_reserved(service, calls=margin):
             raise quota.QuotaReserved
         with service.count_calls() as meter:
             try:

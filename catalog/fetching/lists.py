@@ -110,10 +110,10 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
     chunk, service = run.chunk, run.service
     window = [Item(*row) for row in chunk.items[chunk.position : chunk.position + SAVED_TOGETHER]]
     depth = 1 if is_one_call or _is_suspicious(chunk) else _calls_at_once()
-    workers = jobs.count_living_leases()
+    workers = max(1, jobs.count_living_leases())
     # The first answer tells what is left.
-    is_quota_known = service.quota_remaining is not None
-    if not is_quota_known or not quota.leaves_reserve(service, calls=2 * QUEUED * depth * max(1, workers)):
+    is_told = quota.is_told(service)
+    if not is_told or not quota.leaves_reserve(service, calls=2 * QUEUED * depth * workers):
         depth = 1
     batch_size = 1 if _is_suspicious(chunk) else service.effective_batch_size
     # One call, alone, finds out whether the account has batch calls.
@@ -135,8 +135,8 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
                 uuids = batch if is_uuid(item.value) else uuids
         items.append(item)
     # What each other worker may have spent since the last answer told, as in BatchesAhead.
-    margin = len(batches) + 2 * (max(1, workers) - 1)
-    if batches and not is_one_call and not quota.leaves_reserve(service, calls=margin):
+    margin = len(batches) + 2 * (workers - 1)
+    if batches and not is_one_call and quota.is_reserved(service, calls=margin):
         raise QuotaReserved
     return items, batches
 
