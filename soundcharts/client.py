@@ -17,6 +17,7 @@ from typing import Any
 
 import requests
 
+from soundcharts import calling_off
 from soundcharts.authorization import authorize
 from soundcharts.credentials import Credentials, check_service_url
 from soundcharts.errors import (
@@ -208,7 +209,7 @@ class SoundchartsClient:
                     *(request.method, request.shown_path, error.code),
                     *(retries, self._patience.max_retries, wait),
                 )
-                time.sleep(wait)
+                calling_off.wait(wait)
 
     def _wait_for_turn(self, request: _Request, give_up_at: float) -> None:
         max_wait = min(self._patience.max_wait, give_up_at - time.monotonic())

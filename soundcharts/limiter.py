@@ -20,6 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from soundcharts import calling_off
 from soundcharts.errors import RateLimited
 from soundcharts.pacing import HORIZON, LocalPacer, Pace, Paces
 
@@ -171,11 +172,12 @@ class RateLimiter:
 
         Raises RateLimited, without having taken a turn, when that would be (or has turned out to be)
         later than `max_wait` seconds from now; its `retry_after` says how much longer it would take.
+        Raises CalledOff when it is called off meanwhile.
         """
         give_up_at = time.monotonic() + max_wait
         while True:
             wait = self._take_turn(interactive=interactive, give_up_at=give_up_at)
-            time.sleep(wait)
+            calling_off.wait(wait)
             # Somebody may have asked for a pause while this call waited for its turn.
             if not wait or self._pause_left() <= 0:
                 return
@@ -186,6 +188,7 @@ class RateLimiter:
         queue = self._queues[interactive]
         is_first = queue.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
         try:
+            calling_off.wait(0)
             while True:
                 left = max(0.0, give_up_at - time.monotonic())
                 is_given, wait = self._ask(interactive=interactive, max_wait=left)
@@ -194,7 +197,7 @@ class RateLimiter:
                 if wait > left:
                     raise RateLimited(retry_after=wait)
                 # Turns are given out only shortly before they come, and not all should ask at once.
-                time.sleep(max(_SHORTEST_SLEEP, wait - HORIZON * random.random()))  # noqa: S311
+                calling_off.wait(max(_SHORTEST_SLEEP, wait - HORIZON * random.random()))  # noqa: S311
         finally:
             if is_first:
                 queue.release()

@@ -2,12 +2,14 @@
 
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from time import monotonic
+from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -15,7 +17,8 @@ from django.conf import settings
 from catalog import jobs, quota
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.quota import QuotaReserved
-from soundcharts.errors import SoundchartsError
+from soundcharts.calling_off import called_off_by
+from soundcharts.errors import CalledOff, SoundchartsError
 from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
 
@@ -26,6 +29,12 @@ LONGEST_WAIT_SECONDS = 0.25
 NEAR_RESERVE = 10
 # Batches under way or waiting for a thread, in multiples of the threads.
 QUEUED = 2
+# Seconds between two looks, while an answer is waited for, whether the calls are still wanted.
+LOOK_EVERY = 1.0
+
+T = TypeVar("T")
+# What is done about every second while answers are waited for; it is told how to call off what has not begun.
+Look = Callable[[Callable[[], None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +72,14 @@ class Answers:
     error: SoundchartsError | None = None
 
     def add(self, other: "Answers") -> None:
-        """Put the answers of the next batch behind these; the first error is the one that is told."""
+        """Put the answers of the next batch behind these.
+
+        The first error is the one that is told, and before any that only says that a call never began.
+        """
         self.results += other.results
         self.calls += other.calls
-        self.error = self.error or other.error
+        if self.error is None or (isinstance(self.error, CalledOff) and other.error is not None):
+            self.error = other.error
 
 
 def useful_depth(service: SoundchartsService) -> int:
@@ -111,6 +124,7 @@ class BatchesAhead:
         self._cursor = chunk.position
         self._open: list[Result] = []
         self._under_way: deque[tuple[list[Result], Future[Answers]]] = deque()
+        self._called_off = threading.Event()
 
     def fill(self, *, room: int | None = None) -> int:
         """Queue batches, at most `room`, so that no thread is idle while answers are saved.
@@ -129,7 +143,7 @@ class BatchesAhead:
         wanted -= len(self._under_way)
         batches = self._next_batches(wanted if room is None else min(wanted, room))
         for batch in batches:
-            answers = fetch_threads().submit(_fetch, self._service, batch, self._margin)
+            answers = fetch_threads().submit(_fetch, self._service, batch, self._margin, self._called_off)
             self._under_way.append((batch, answers))
         return wanted - len(batches)
 
@@ -146,6 +160,15 @@ class BatchesAhead:
             batch, _ = self._under_way.pop()
             self._cursor -= len(batch)
 
+    def call_off(self) -> None:
+        """Start nothing more, not even the calls that wait for their turn: their tracks have no answer."""
+        self._called_off.set()
+        self.start_nothing_more()
+
+    @property
+    def is_called_off(self) -> bool:
+        return self._called_off.is_set()
+
     @property
     def is_busy(self) -> bool:
         """Whether calls are under way."""
@@ -155,14 +178,14 @@ class BatchesAhead:
         """Return the next batch without starting its call; nothing may be under way."""
         return next(iter(self._next_batches(1)), [])
 
-    def take(self, *, keep_waiting: Callable[[], None]) -> Answers:
+    def take(self, *, look: Callable[[], None]) -> Answers:
         """Wait for the first batch, and return it with what can be saved together with it.
 
-        `keep_waiting` is called again and again before the lease could run out; what it raises ends the
+        `look` is called about every second, to keep the lease or to call off; what it raises ends the
         wait. When a batch was left without an answer, all that is under way is waited for and returned:
         what is paid for is to be saved, whatever becomes of the rest.
         """
-        taken = self._wait_for_first(keep_waiting)
+        taken = self._wait_for_first(look)
         give_up_at = monotonic() + LONGEST_WAIT_SECONDS
         while self._under_way and taken.error is None and len(taken.results) < SAVED_TOGETHER:
             try:
@@ -174,22 +197,17 @@ class BatchesAhead:
         if taken.error is not None:
             self.start_nothing_more()
             while self._under_way:
-                taken.add(self._wait_for_first(keep_waiting))
+                taken.add(self._wait_for_first(look))
         return taken
 
-    def _wait_for_first(self, keep_waiting: Callable[[], None]) -> Answers:
-        while True:
-            try:
-                answers = self._under_way[0][1].result(timeout=settings.CHUNK_LEASE_SECONDS / 3)
-            except TimeoutError:
-                keep_waiting()
-            else:
-                self._under_way.popleft()
-                return answers
+    def _wait_for_first(self, look: Callable[[], None]) -> Answers:
+        answers = wait_for(self._under_way[0][1], look)
+        self._under_way.popleft()
+        return answers
 
     def abandon(self) -> int:
         """Start nothing more, wait for what is under way, and return the calls that this has spent."""
-        self.start_nothing_more()
+        self.call_off()
         spent = sum(future.result().calls for _, future in self._under_way)
         self._under_way.clear()
         return spent
@@ -230,19 +248,30 @@ class BatchesAhead:
         return batches
 
 
-def _fetch(service: SoundchartsService, batch: list[Result], margin: int) -> Answers:
+def _fetch(
+    service: SoundchartsService, batch: list[Result], margin: int, called_off: threading.Event
+) -> Answers:
     wanted = {UUID(result.item): result for result in batch if result.is_to_be_asked}
     if not wanted:
         return Answers(batch)
     if not service.is_interactive and quota.is_reserved(service, calls=margin):
         return Answers(batch, error=QuotaReserved())
-    with service.count_calls() as meter:
+    with called_off_by(called_off), service.count_calls() as meter:
         answer = service.get_songs(list(wanted))
+    if answer.interrupted_by is not None and answer.interrupted_by.stops_all:
+        called_off.set()  # Each of the calls that wait for their turn would be refused, too.
     found = {
         result.item: answer.songs.get(uuid) or answer.errors.get(uuid) for uuid, result in wanted.items()
     }
     results = [replace(result, answer=found.get(result.item)) for result in batch]
     return Answers(results, meter.spent, answer.interrupted_by)
+
+
+def wait_for(call: "Future[T]", look: Callable[[], None]) -> T:
+    """Return what a call returns; `look` is called about every second until then."""
+    while not wait({call}, timeout=min(LOOK_EVERY, settings.CHUNK_LEASE_SECONDS / 3)).done:
+        look()
+    return call.result()
 
 
 def fetch_threads() -> ThreadPoolExecutor:
