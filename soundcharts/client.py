@@ -179,8 +179,10 @@ class SoundchartsClient:
         while True:
             auth: HeaderAuth | None = None
             try:
-                auth = self._authorization.auth(seconds=self._seconds(give_up_at))
+                # Fetched before the turn, which that would delay; by then it may have aged.
+                self._authorization.auth(seconds=self._seconds(give_up_at))
                 self._wait_for_turn(request, give_up_at)
+                auth = self._authorization.auth(seconds=self._seconds(give_up_at))
                 return self._send(request, auth=auth, seconds=self._seconds(give_up_at))
             except RateLimited as error:
                 # Without a status it comes from our own limiter, which has said how long it would take.

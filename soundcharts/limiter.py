@@ -216,12 +216,11 @@ class RateLimiter:
         self._with_redis(lambda: self._redis.set(self._memory_prefix + name, 1, px=max(1, int(ttl * 1000))))
 
     def recalls(self, name: str) -> bool:
-        """Return whether a fact is remembered; without Redis, what this process knows of it."""
-        count = self._with_redis(lambda: self._redis.exists(self._memory_prefix + name))
-        if count is None:
-            with self._lock:
-                return self._memories.get(name, 0.0) > time.monotonic()
-        return bool(count)
+        """Return whether a fact is remembered, also by this process alone: Redis may be away or emptied."""
+        if self._with_redis(lambda: self._redis.exists(self._memory_prefix + name)):
+            return True
+        with self._lock:
+            return self._memories.get(name, 0.0) > time.monotonic()
 
     def _ask(self, *, interactive: bool, max_wait: float) -> tuple[bool, float]:
         """Return whether a turn was given, and the seconds until it comes or until asking again."""

@@ -26,7 +26,7 @@ def limiter() -> RateLimiter:
 
 
 @pytest.fixture
-def caller(limiter) -> SoundchartsClient:
+def caller(limiter: RateLimiter) -> SoundchartsClient:
     return SoundchartsClient(
         base_url="https://soundcharts.test", credentials=ApiKeyCredentials("app", "key"), limiter=limiter
     )
@@ -37,7 +37,9 @@ def set_soon(flag: threading.Event) -> None:
 
 
 @responses.activate
-def test_a_call_that_waits_for_its_turn_is_called_off_at_once(caller, limiter):
+def test_a_call_that_waits_for_its_turn_is_called_off_at_once(
+    caller: SoundchartsClient, limiter: RateLimiter
+) -> None:
     limiter.pause(LONG)
     flag = threading.Event()
     set_soon(flag)
@@ -49,7 +51,9 @@ def test_a_call_that_waits_for_its_turn_is_called_off_at_once(caller, limiter):
 
 
 @responses.activate
-def test_a_call_that_waits_for_its_next_try_is_called_off_at_once(caller, monkeypatch):
+def test_a_call_that_waits_for_its_next_try_is_called_off_at_once(
+    caller: SoundchartsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client, "_wait_before", lambda retry, error: LONG)
     responses.get(URL, status=503)
     flag = threading.Event()
@@ -60,9 +64,10 @@ def test_a_call_that_waits_for_its_next_try_is_called_off_at_once(caller, monkey
 
 
 @responses.activate
-def test_all_that_wait_behind_each_other_are_called_off_together(limiter):
+def test_all_that_wait_behind_each_other_are_called_off_together(limiter: RateLimiter) -> None:
     limiter.pause(LONG)
-    flag, outcomes = threading.Event(), []
+    flag = threading.Event()
+    outcomes: list[CalledOff] = []
 
     def wait_for_turn() -> None:
         with called_off_by(flag):
@@ -81,7 +86,7 @@ def test_all_that_wait_behind_each_other_are_called_off_together(limiter):
 
 
 @responses.activate
-def test_nothing_begins_once_the_flag_is_set(caller):
+def test_nothing_begins_once_the_flag_is_set(caller: SoundchartsClient) -> None:
     flag = threading.Event()
     flag.set()
     with called_off_by(flag), pytest.raises(CalledOff):
@@ -90,10 +95,10 @@ def test_nothing_begins_once_the_flag_is_set(caller):
 
 
 @responses.activate
-def test_an_answer_to_a_call_that_had_begun_is_kept(caller):
+def test_an_answer_to_a_call_that_had_begun_is_kept(caller: SoundchartsClient) -> None:
     flag = threading.Event()
 
-    def answer_after_calling_off(request):
+    def answer_after_calling_off(request: object) -> tuple[int, dict[str, str], str]:
         flag.set()
         return 200, {}, '{"object": {}}'
 
@@ -103,7 +108,9 @@ def test_an_answer_to_a_call_that_had_begun_is_kept(caller):
 
 
 @responses.activate
-def test_a_flag_concerns_only_the_calls_within(caller, monkeypatch):
+def test_a_flag_concerns_only_the_calls_within(
+    caller: SoundchartsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client, "FIRST_RETRY_WAIT", 0.0)
     responses.get(URL, status=503)
     flag = threading.Event()
@@ -114,7 +121,7 @@ def test_a_flag_concerns_only_the_calls_within(caller, monkeypatch):
         caller.get(PATH)
 
 
-def test_without_a_flag_waiting_is_sleeping():
+def test_without_a_flag_waiting_is_sleeping() -> None:
     started = time.monotonic()
     calling_off.wait(0.05)
     assert time.monotonic() - started >= 0.05

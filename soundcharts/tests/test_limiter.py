@@ -399,6 +399,14 @@ def test_memory_fades(redis_url: str, away: str, is_there: bool) -> None:
     assert not limiter.recalls("batch_refused")
 
 
+def test_flushall_makes_nobody_forget_what_it_learned_itself(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 60)
+    limiter.remember("batch_refused", 60)
+    redis.Redis.from_url(redis_url).flushall()
+
+    assert limiter.recalls("batch_refused")
+
+
 def test_without_redis_a_process_recalls_what_it_learned_itself(away: str) -> None:
     limiter = RateLimiter(away, CREDENTIAL, 60)
     limiter.remember("batch_refused", 60)
