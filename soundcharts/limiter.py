@@ -47,8 +47,9 @@ _PAUSE_KNOWN_FOR = 0.05
 # Returns {1 if a turn was given, microseconds to wait, tat_bulk, tat_interactive}.
 #
 # The tats that the caller knows matter when the server has lost its own (FLUSHALL, a restart): then the
-# lanes go on from there. Where nobody knows anything, a lane starts as one that has no burst left. A tat
-# or a pause beyond what can have been given out comes from a server whose clock was ahead: it is dropped.
+# lanes go on from there, after all turns that others may have been given. Where nobody knows anything, a
+# lane starts as one that has no burst left. A tat or a pause beyond what can have been given out comes from
+# a server whose clock was ahead: it is dropped.
 _ASK = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -68,6 +69,9 @@ local function read_lane(name, stored_tat, first)
       is_known = true
     end
   end
+  if not stored_tat and is_known and lane.tat > now then
+    lane.tat = math.max(lane.tat, now + horizon + lane.tolerance)
+  end
   lane.start = math.max(now, lane.tat - lane.tolerance, paused_until)
   return lane
 end
@@ -81,7 +85,9 @@ local wait = lane.start - now
 local is_given = wait <= math.min(max_wait, horizon)
 if is_given then
   lane.tat = math.max(lane.tat, lane.start) + lane.interval
-  redis.call('HSET', KEYS[1], lane.name, string.format('%.0f', lane.tat))
+  for _, each in ipairs({bulk, interactive}) do
+    redis.call('HSET', KEYS[1], each.name, string.format('%.0f', each.tat))
+  end
   redis.call('EXPIRE', KEYS[1], 7200)
 end
 return {is_given and 1 or 0, wait, bulk.tat, interactive.tat}

@@ -1,6 +1,6 @@
 """Pause, cancel and a stop while calls wait for their turn: none of them begins any more."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -23,19 +23,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PAUSE_SECONDS = 65
 
 
-@pytest.fixture(autouse=True)
-def limits_of_its_own() -> Iterator[None]:
-    """Rate limits that know of no other test's pause, and leave none behind."""
-    forget_limits()
-    yield
-    forget_limits()
-
-
-def forget_limits() -> None:
-    service._build_service.cache_clear()
-    service._build_limiter.cache_clear()
-
-
 CLICKS = [
     pytest.param(jobs.pause_job, "paused", id="pause"),
     pytest.param(jobs.cancel_job, "cancelled", id="cancel"),
@@ -54,7 +41,8 @@ def let_calls_begin_again(simulator: Simulator, broker: redis.Redis) -> None:
     """Forget the pause, as everybody does when its time is over."""
     simulator.faults.clear()
     broker.flushall()
-    forget_limits()
+    service._build_service.cache_clear()
+    service._build_limiter.cache_clear()
 
 
 @pytest.mark.parametrize(("click", "status"), CLICKS)
