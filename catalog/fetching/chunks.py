@@ -168,6 +168,8 @@ class _Run:
 
 
 def _run_pages(run: _Run) -> None:
+    if run.chunk.lease_count > jobs.MAX_LEASES:
+        raise WorkerKilled("Every worker that listed these songs died. Look into the workers' logs.")
     while run.chunk.finished_at is None and not run.should_stop():
         import_page(run.job, run.chunk, run.service, look=run.look)
 
@@ -268,7 +270,9 @@ def _is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChu
         _pause(job, chunk, code=error.code, reason=str(error))
         return True
     if isinstance(error, RateLimited):
-        jobs.postpone_chunk(chunk, delay=jobs.Delay(error.retry_after or 60, is_attempt=False), error=error)
+        delay = jobs.Delay(error.retry_after or 60, is_attempt=False)
+        # It is the same for all of the job's chunks, and trying each of them to find that out is of no use.
+        jobs.postpone_chunk(chunk, delay=delay, error=error, is_whole_job=True)
         return True
     delays = settings.BATCH_RETRY_DELAYS
     tries = jobs.note_unreadable(job) if isinstance(error, InvalidResponse) and not job.is_import else 0

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from catalog import jobs, quota
 from catalog.fetching.ahead import Look, fetch_threads, wait_for
-from catalog.fetching.saving import insert_tracks, move_on, with_database_back
+from catalog.fetching.saving import database_now, insert_tracks, move_on, with_database_back
 from catalog.mapping import new_track
 from catalog.models import FetchChunk, ImportDraft, ImportRow, MetadataFetchTask, Track
 from catalog.quota import estimate_calls
@@ -155,7 +155,7 @@ def commit_page(job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSummar
         uuids = {song.uuid for song in page.items}
         here = keys_of_tracks(uuids)
         new = {song.uuid: new_track(song) for song in page.items if song.uuid not in here}
-        added = insert_tracks(list(new.values()))
+        added = insert_tracks(list(new.values()), now=database_now(chunk))
         if len(added) < len(new):
             # Somebody else added them since we looked.
             here |= keys_of_tracks(new.keys() - added.keys())

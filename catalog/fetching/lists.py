@@ -276,7 +276,7 @@ def _save_songs(
     new = [Track(uuid=uuid, metadata_job_id=job_id) for uuid in songs if uuid not in here]
     for track in new:
         apply_song(track, songs[track.uuid], fetched_at=now)
-    added = insert_tracks(new)
+    added = insert_tracks(new, now=now)
     if len(added) < len(new):
         # Somebody else added them since we looked.
         lost = [track.uuid for track in new if track.uuid not in added]

@@ -52,15 +52,22 @@ def save_results(
     Results without an answer are put off into a chunk of their own, by `delay`. Raises LeaseLost when
     somebody else owns the chunk. Where the database refuses the values of a track, that one fails.
     """
+    told: list[TrackReport] = []
     try:
-        return with_database_back(lambda: _commit(chunk, results, calls, delay), chunk, calls=calls)
+        return with_database_back(lambda: _commit(chunk, results, calls, delay, told), chunk, calls=calls)
+    except jobs.LeaseLost:
+        # Ours all the same where only the answer to our own COMMIT was lost; what is under way is saved, too.
+        if not told or not jobs.has_moved(chunk, count=len(results)):
+            raise
+        move_on(chunk, count=len(results))
+        return told
     except (DatabaseError, ValueError) as error:
         if isinstance(error, OperationalError | InterfaceError):
             raise
         logger.exception("job %s: a batch was refused by the database", chunk.job_id)
         if len(results) == 1:
             refused = [Result(results[0].track_id, results[0].item, NotSaved())]
-            return with_database_back(lambda: _commit(chunk, refused, calls, delay), chunk, calls=calls)
+            return with_database_back(lambda: _commit(chunk, refused, calls, delay, told), chunk, calls=calls)
     # One by one, so that only the track at fault fails. The calls are counted once.
     reports = []
     for index, result in enumerate(results):
@@ -118,8 +125,13 @@ def move_on(chunk: FetchChunk, *, count: int, size: int | None = None) -> None:
 
 
 def _commit(
-    chunk: FetchChunk, results: Sequence[Result], calls: int, delay: jobs.Delay | None
+    chunk: FetchChunk,
+    results: Sequence[Result],
+    calls: int,
+    delay: jobs.Delay | None,
+    reports: list[TrackReport],
 ) -> list[TrackReport]:
+    """Save results, and return their reports, which are in `reports` before the COMMIT."""
     counts = jobs.Counts()
     answered = {result.track_id: result.answer for result in results if result.answer is not None}
     items = {result.track_id: result.item for result in results}
@@ -130,7 +142,7 @@ def _commit(
         answers = [(track, answered[track.pk]) for track in locked]
         told = save_answers(answers, job_id=chunk.job_id, now=database_now(chunk))
         skipped = TrackReport("skipped")
-        reports = [told.get(result.track_id, skipped) for result in results if not result.is_unanswered]
+        reports[:] = [told.get(result.track_id, skipped) for result in results if not result.is_unanswered]
         for report in reports:
             setattr(counts, report.outcome, getattr(counts, report.outcome) + 1)
         failures = [
@@ -238,9 +250,10 @@ def _prepared(field: "models.Field[Any, Any]", values: list[Any]) -> list[Any]:
     return [prepared[value] for value in values]
 
 
-def insert_tracks(tracks: Sequence[Track]) -> dict[UUID, int]:
+def insert_tracks(tracks: Sequence[Track], *, now: datetime) -> dict[UUID, int]:
     """Add those of the tracks whose uuid is not here yet; return the key of each that was added.
 
+    `now` is the database's clock, when they were added and changed.
     In the order of their uuids, so that two imports of the same songs never wait for each other in a ring.
     Not bulk_create with ignore_conflicts, which does not tell what it added: two imports that come to the
     same song at the same moment would both count it.
@@ -255,8 +268,9 @@ def insert_tracks(tracks: Sequence[Track]) -> dict[UUID, int]:
     quote = connection.ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in fields)
     row = f"({', '.join(['%s'] * len(fields))})"
+    stamps = {"created_at": now, "updated_at": now}
     values = [
-        field.get_db_prep_save(field.pre_save(track, True), connection)
+        field.get_db_prep_save(stamps.get(field.name) or field.pre_save(track, True), connection)
         for track in sorted(tracks, key=lambda track: track.uuid)
         for field in fields
     ]
