@@ -69,7 +69,7 @@ local function read_lane(name, stored_tat, first)
       is_known = true
     end
   end
-  if not stored_tat and is_known and lane.tat > now then
+  if not stored_tat and is_known and lane.tat > now - 60000000 then
     lane.tat = math.max(lane.tat, now + horizon + lane.tolerance)
   end
   lane.start = math.max(now, lane.tat - lane.tolerance, paused_until)

@@ -44,6 +44,27 @@ def test_a_deploy_keeps_what_was_paid_for_and_repeats_nothing(simulator, broker,
     assert_quiet(worker)
 
 
+def test_a_deploy_with_many_calls_under_way_saves_all_of_them(simulator, broker, settings, tmp_path):
+    settings.CHUNK_SIZE, settings.SOUNDCHARTS_CALLS_PER_MINUTE = 100, 1200
+    simulator.state.latency = 0.3
+    tracks = add_tracks(simulator, 300)
+    with workers(tmp_path, processes=2, SOUNDCHARTS_BATCH_SIZE="3") as (worker,):
+        job = jobs.request_metadata(keys_of(tracks)).job
+        wait_until(lambda: simulator.state.answered_songs() >= 60)
+        assert simulator.state.concurrency > 2
+        worker.terminate()
+        worker.wait(GRACE_SECONDS)
+    assert not is_over(job)
+    assert job.processed_tracks == simulator.state.answered_songs()
+    assert job.api_calls == simulator.state.quota_used
+    assert set(FetchChunk.objects.values_list("lease_owner", "lease_count")) == {("", 0)}
+    FetchChunk.objects.update(not_before=None)
+    finish_here(job)
+    assert (job.status, job.updated_tracks, job.skipped_tracks) == ("completed", 300, 0)
+    assert songs_by_times_asked(simulator, 300) == {1: 300}
+    assert_quiet(worker)
+
+
 def test_a_deploy_while_all_calls_wait_out_a_429_does_not_wait_for_its_end(
     simulator, broker, settings, tmp_path
 ):
