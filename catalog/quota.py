@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 NOTE_EVERY = 2.0
 # Seconds between two looks whether a used-up quota is back. Looking is free, and hammering is useless.
 CHECK_EVERY = 900
+# Seconds for which what an answer said of the quota holds for many calls at once; then one call alone finds
+# out how much the others have spent meanwhile.
+TOLD_FOR = 10.0
+# Seconds after which it is asked for anew, free of charge, before work is refused because of it.
+REFUSED_FOR = 5.0
 
 # Days that one call for an audience covers, and as many are asked for at first (API notes).
 PERIOD_DAYS = 90
@@ -177,6 +182,29 @@ def leaves_reserve(service: SoundchartsService, *, calls: int) -> bool:
     """Return whether so many more calls leave the reserve untouched, as far as this process knows."""
     remaining = service.quota_remaining
     return remaining is None or remaining - calls >= settings.SOUNDCHARTS_QUOTA_RESERVE
+
+
+def is_told(service: SoundchartsService) -> bool:
+    """Return whether an answer has told this process lately what is left, or that it does not tell."""
+    return _is_younger(service, TOLD_FOR)
+
+
+def is_reserved(service: SoundchartsService, *, calls: int) -> bool:
+    """Return whether so many more calls would touch the reserve.
+
+    What another process has heard since, or what a renewed plan has changed, is asked for first.
+    """
+    if not leaves_reserve(service, calls=calls) and not _is_younger(service, REFUSED_FOR):
+        try:
+            service.get_usage()
+        except SoundchartsError as error:
+            logger.warning("the quota could not be asked for: %s", error)
+    return not leaves_reserve(service, calls=calls)
+
+
+def _is_younger(service: SoundchartsService, seconds: float) -> bool:
+    age = service.seconds_since_answer
+    return age is not None and age < seconds
 
 
 def is_back() -> bool | None:

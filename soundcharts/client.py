@@ -17,6 +17,7 @@ from typing import Any
 
 import requests
 
+from soundcharts import calling_off
 from soundcharts.authorization import authorize
 from soundcharts.credentials import Credentials, check_service_url
 from soundcharts.errors import (
@@ -178,8 +179,10 @@ class SoundchartsClient:
         while True:
             auth: HeaderAuth | None = None
             try:
-                auth = self._authorization.auth(seconds=self._seconds(give_up_at))
+                # Fetched before the turn, which that would delay; by then it may have aged.
+                self._authorization.auth(seconds=self._seconds(give_up_at))
                 self._wait_for_turn(request, give_up_at)
+                auth = self._authorization.auth(seconds=self._seconds(give_up_at))
                 return self._send(request, auth=auth, seconds=self._seconds(give_up_at))
             except RateLimited as error:
                 # Without a status it comes from our own limiter, which has said how long it would take.
@@ -208,7 +211,7 @@ class SoundchartsClient:
                     *(request.method, request.shown_path, error.code),
                     *(retries, self._patience.max_retries, wait),
                 )
-                time.sleep(wait)
+                calling_off.wait(wait)
 
     def _wait_for_turn(self, request: _Request, give_up_at: float) -> None:
         max_wait = min(self._patience.max_wait, give_up_at - time.monotonic())

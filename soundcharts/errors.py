@@ -9,6 +9,7 @@ No exception of requests, urllib3, redis, ssl or json leaves this package; calle
     ├── InvalidResponse           temporary     an answer that is not what the API documents
     │   └── TruncatedResponse     temporary     ... because it ends in the middle
     ├── RateLimited               temporary     429, too many calls a minute (has retry_after)
+    ├── CalledOff                 temporary     nobody wanted it any more before it began
     ├── QuotaExhausted            stops all     429, the plan has no calls left
     ├── AuthenticationFailed      stops all     401
     ├── Forbidden                 stops all     403
@@ -108,6 +109,13 @@ class RateLimited(SoundchartsError):
 
     code = "rate_limited"
     default_message = "Too many calls to Soundcharts this minute. Try again in a minute."
+    is_temporary = True
+
+
+class CalledOff(SoundchartsError):
+    """Say that a call was called off before it began: nothing was asked and nothing spent."""
+
+    default_message = "The call was called off before it began."
     is_temporary = True
 
 

@@ -20,6 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from soundcharts import calling_off
 from soundcharts.errors import RateLimited
 from soundcharts.pacing import HORIZON, LocalPacer, Pace, Paces
 
@@ -46,8 +47,9 @@ _PAUSE_KNOWN_FOR = 0.05
 # Returns {1 if a turn was given, microseconds to wait, tat_bulk, tat_interactive}.
 #
 # The tats that the caller knows matter when the server has lost its own (FLUSHALL, a restart): then the
-# lanes go on from there. Where nobody knows anything, a lane starts as one that has no burst left. A tat
-# or a pause beyond what can have been given out comes from a server whose clock was ahead: it is dropped.
+# lanes go on from there, after all turns that others may have been given. Where nobody knows anything, a
+# lane starts as one that has no burst left. A tat or a pause beyond what can have been given out comes from
+# a server whose clock was ahead: it is dropped.
 _ASK = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -67,6 +69,9 @@ local function read_lane(name, stored_tat, first)
       is_known = true
     end
   end
+  if not stored_tat and is_known and lane.tat > now - 60000000 then
+    lane.tat = math.max(lane.tat, now + horizon + lane.tolerance)
+  end
   lane.start = math.max(now, lane.tat - lane.tolerance, paused_until)
   return lane
 end
@@ -80,7 +85,9 @@ local wait = lane.start - now
 local is_given = wait <= math.min(max_wait, horizon)
 if is_given then
   lane.tat = math.max(lane.tat, lane.start) + lane.interval
-  redis.call('HSET', KEYS[1], lane.name, string.format('%.0f', lane.tat))
+  for _, each in ipairs({bulk, interactive}) do
+    redis.call('HSET', KEYS[1], each.name, string.format('%.0f', each.tat))
+  end
   redis.call('EXPIRE', KEYS[1], 7200)
 end
 return {is_given and 1 or 0, wait, bulk.tat, interactive.tat}
@@ -171,11 +178,12 @@ class RateLimiter:
 
         Raises RateLimited, without having taken a turn, when that would be (or has turned out to be)
         later than `max_wait` seconds from now; its `retry_after` says how much longer it would take.
+        Raises CalledOff when it is called off meanwhile.
         """
         give_up_at = time.monotonic() + max_wait
         while True:
             wait = self._take_turn(interactive=interactive, give_up_at=give_up_at)
-            time.sleep(wait)
+            calling_off.wait(wait)
             # Somebody may have asked for a pause while this call waited for its turn.
             if not wait or self._pause_left() <= 0:
                 return
@@ -186,6 +194,7 @@ class RateLimiter:
         queue = self._queues[interactive]
         is_first = queue.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
         try:
+            calling_off.wait(0)
             while True:
                 left = max(0.0, give_up_at - time.monotonic())
                 is_given, wait = self._ask(interactive=interactive, max_wait=left)
@@ -194,7 +203,7 @@ class RateLimiter:
                 if wait > left:
                     raise RateLimited(retry_after=wait)
                 # Turns are given out only shortly before they come, and not all should ask at once.
-                time.sleep(max(_SHORTEST_SLEEP, wait - HORIZON * random.random()))  # noqa: S311
+                calling_off.wait(max(_SHORTEST_SLEEP, wait - HORIZON * random.random()))  # noqa: S311
         finally:
             if is_first:
                 queue.release()
@@ -213,12 +222,11 @@ class RateLimiter:
         self._with_redis(lambda: self._redis.set(self._memory_prefix + name, 1, px=max(1, int(ttl * 1000))))
 
     def recalls(self, name: str) -> bool:
-        """Return whether a fact is remembered; without Redis, what this process knows of it."""
-        count = self._with_redis(lambda: self._redis.exists(self._memory_prefix + name))
-        if count is None:
-            with self._lock:
-                return self._memories.get(name, 0.0) > time.monotonic()
-        return bool(count)
+        """Return whether a fact is remembered, also by this process alone: Redis may be away or emptied."""
+        if self._with_redis(lambda: self._redis.exists(self._memory_prefix + name)):
+            return True
+        with self._lock:
+            return self._memories.get(name, 0.0) > time.monotonic()
 
     def _ask(self, *, interactive: bool, max_wait: float) -> tuple[bool, float]:
         """Return whether a turn was given, and the seconds until it comes or until asking again."""

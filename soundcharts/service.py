@@ -218,7 +218,10 @@ class SoundchartsService:
 
     def get_usage(self) -> Usage:
         """Return what the account may still spend. Free of charge."""
-        return parse_usage(self._client.get("/api/v2/team/usage", is_free=True))
+        usage = parse_usage(self._client.get("/api/v2/team/usage", is_free=True))
+        if usage.quota_remaining is not None:
+            self._client.quota_remaining = usage.quota_remaining
+        return usage
 
 
 def get_service(*, interactive: bool = False) -> SoundchartsService:

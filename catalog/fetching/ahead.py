@@ -2,12 +2,14 @@
 
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import lru_cache
 from time import monotonic
+from typing import TypeVar
 
 from django.conf import settings
 
@@ -16,6 +18,7 @@ from catalog.fetching.kinds import Kind, kind_of
 from catalog.fetching.results import Answers, Result
 from catalog.models import FetchChunk, MetadataFetchTask
 from catalog.quota import QuotaReserved
+from soundcharts.calling_off import called_off_by
 from soundcharts.service import SoundchartsService
 
 # Tracks that are worth a transaction, and how long answers may wait in memory to become so many.
@@ -25,16 +28,22 @@ LONGEST_WAIT_SECONDS = 0.25
 NEAR_RESERVE = 10
 # Batches under way or waiting for a thread, in multiples of the threads.
 QUEUED = 2
+# Seconds between two looks, while an answer is waited for, whether the calls are still wanted.
+LOOK_EVERY = 1.0
+
+T = TypeVar("T")
+# What is done about every second while answers are waited for; it is told how to call off what has not begun.
+Look = Callable[[Callable[[], None]], None]
 
 
-def useful_depth(*, is_proven: bool) -> int:
+def useful_depth(service: SoundchartsService, *, is_proven: bool) -> int:
     """Return how many calls one process should keep under way.
 
-    One, until it is known how the account answers, whether it has batch calls or a platform: that is asked
-    once, not by many calls at the same time. Else no more than may start within a second: others would
-    only wait for their turn.
+    One, until it is known how the account answers (whether it has batch calls, or a platform), and what is
+    left of the quota: that is asked once, not by many calls at the same time. Else no more than may start
+    within a second: others would only wait for their turn.
     """
-    if not is_proven:
+    if not is_proven or not quota.is_told(service):
         return 1
     return max(1, min(settings.FETCH_AHEAD, math.ceil(settings.SOUNDCHARTS_CALLS_PER_MINUTE / 60)))
 
@@ -70,6 +79,7 @@ class BatchesAhead:
         self._cursor = chunk.position
         self._open: list[Result] = []
         self._under_way: deque[tuple[list[Result], Future[Answers]]] = deque()
+        self._called_off = threading.Event()
 
     def fill(self, *, room: int | None = None) -> int:
         """Queue batches, at most `room`, so that no thread is idle while answers are saved.
@@ -79,7 +89,7 @@ class BatchesAhead:
         calls = QUEUED * self._workers * self._kind.calls_a_batch(self._job)
         depth = self._depth
         if depth is None:
-            depth = useful_depth(is_proven=self._kind.is_proven(self._job, self._service))
+            depth = useful_depth(self._service, is_proven=self._kind.is_proven(self._job, self._service))
         if not quota.leaves_reserve(self._service, calls=NEAR_RESERVE * calls * depth):
             # Others may have begun since this chunk did.
             self._workers = max(1, jobs.count_living_leases())
@@ -92,7 +102,9 @@ class BatchesAhead:
         wanted -= len(self._under_way)
         batches = self._next_batches(wanted if room is None else min(wanted, room))
         for batch in batches:
-            answers = fetch_threads().submit(_fetch, self._kind, self._service, batch, self._margin)
+            answers = fetch_threads().submit(
+                _fetch, self._kind, self._service, batch, self._margin, self._called_off
+            )
             self._under_way.append((batch, answers))
         return wanted - len(batches)
 
@@ -109,6 +121,15 @@ class BatchesAhead:
             batch, _ = self._under_way.pop()
             self._cursor -= len(batch)
 
+    def call_off(self) -> None:
+        """Start nothing more, not even the calls that wait for their turn: their tracks have no answer."""
+        self._called_off.set()
+        self.start_nothing_more()
+
+    @property
+    def is_called_off(self) -> bool:
+        return self._called_off.is_set()
+
     @property
     def is_busy(self) -> bool:
         """Whether calls are under way."""
@@ -118,14 +139,14 @@ class BatchesAhead:
         """Return the next batch without starting its call; nothing may be under way."""
         return next(iter(self._next_batches(1)), [])
 
-    def take(self, *, keep_waiting: Callable[[], None]) -> Answers:
+    def take(self, *, look: Callable[[], None]) -> Answers:
         """Wait for the first batch, and return it with what can be saved together with it.
 
-        `keep_waiting` is called again and again before the lease could run out; what it raises ends the
+        `look` is called about every second, to keep the lease or to call off; what it raises ends the
         wait. When a batch was left without an answer, all that is under way is waited for and returned:
         what is paid for is to be saved, whatever becomes of the rest.
         """
-        taken = self._wait_for_first(keep_waiting)
+        taken = self._wait_for_first(look)
         give_up_at = monotonic() + LONGEST_WAIT_SECONDS
         while self._under_way and taken.error is None and len(taken.results) < SAVED_TOGETHER:
             try:
@@ -137,22 +158,17 @@ class BatchesAhead:
         if taken.error is not None:
             self.start_nothing_more()
             while self._under_way:
-                taken.add(self._wait_for_first(keep_waiting))
+                taken.add(self._wait_for_first(look))
         return taken
 
-    def _wait_for_first(self, keep_waiting: Callable[[], None]) -> Answers:
-        while True:
-            try:
-                answers = self._under_way[0][1].result(timeout=settings.CHUNK_LEASE_SECONDS / 3)
-            except TimeoutError:
-                keep_waiting()
-            else:
-                self._under_way.popleft()
-                return answers
+    def _wait_for_first(self, look: Callable[[], None]) -> Answers:
+        answers = wait_for(self._under_way[0][1], look)
+        self._under_way.popleft()
+        return answers
 
     def abandon(self) -> int:
         """Start nothing more, wait for what is under way, and return the calls that this has spent."""
-        self.start_nothing_more()
+        self.call_off()
         spent = sum(future.result().calls for _, future in self._under_way)
         self._under_way.clear()
         return spent
@@ -187,18 +203,29 @@ class BatchesAhead:
         return batches
 
 
-def _fetch(kind: Kind, service: SoundchartsService, batch: list[Result], margin: int) -> Answers:
+def _fetch(
+    kind: Kind, service: SoundchartsService, batch: list[Result], margin: int, called_off: threading.Event
+) -> Answers:
     def may_call() -> bool:
-        return service.is_interactive or quota.leaves_reserve(service, calls=margin)
+        return service.is_interactive or not quota.is_reserved(service, calls=margin)
 
     wanted = [result for result in batch if result.is_to_be_asked]
     if not wanted:
         return Answers(batch)
     if not may_call():
         return Answers(batch, error=QuotaReserved())
-    with service.count_calls() as meter:
+    with called_off_by(called_off), service.count_calls() as meter:
         found, error = kind.fetch(service, wanted, may_call=may_call)
+    if error is not None and error.stops_all:
+        called_off.set()  # Each of the calls that wait for their turn would be refused, too.
     return Answers([found.get(result.track_id, result) for result in batch], meter.spent, error)
+
+
+def wait_for(call: "Future[T]", look: Callable[[], None]) -> T:
+    """Return what a call returns; `look` is called about every second until then."""
+    while not wait({call}, timeout=min(LOOK_EVERY, settings.CHUNK_LEASE_SECONDS / 3)).done:
+        look()
+    return call.result()
 
 
 def fetch_threads() -> ThreadPoolExecutor:

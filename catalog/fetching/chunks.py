@@ -22,7 +22,7 @@ from catalog.fetching.shift import Shift
 from catalog.mapping import TrackReport
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from soundcharts.audience import PlatformForbidden
-from soundcharts.errors import InvalidResponse, RateLimited, SoundchartsError
+from soundcharts.errors import CalledOff, InvalidResponse, RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,14 @@ def work_on_job(
         while shift.has_begun_next or not is_over():
             if (taken := shift.next_chunk()) is not None:
                 chunk, ahead = taken
-                run_chunk(chunk, service=service, should_stop=is_over, ahead=ahead, shift=shift)
+                run_chunk(
+                    chunk,
+                    service=service,
+                    should_stop=is_over,
+                    is_stopping=is_stopping,
+                    ahead=ahead,
+                    shift=shift,
+                )
             elif not jobs.has_work(job_id):  # A step of the plan may find nothing, and the next one much.
                 return
     finally:
@@ -71,18 +78,29 @@ def run_chunk(
     *,
     service: SoundchartsService,
     should_stop: Callable[[], bool] = lambda: False,
+    is_stopping: Callable[[], bool] = lambda: False,
     is_interactive: bool = False,
     ahead: BatchesAhead | None = None,
     shift: Shift | None = None,
 ) -> list[TrackReport]:
     """Work on a leased chunk until it is done, stopped, paused, postponed or lost.
 
-    Returns the reports of the tracks done here. With `is_interactive` somebody is waiting: an error is
-    final and becomes the track's outcome, rather than something to try again in a minute. `ahead` has the
-    calls that were begun for this chunk; `shift` begins those of the next one while this one ends.
+    Returns the reports of the tracks done here. When `should_stop()`, no more calls are queued; when
+    `is_stopping()`, or when its job is not wanted any more, those that wait for their turn are called off,
+    too. With `is_interactive` somebody is waiting: an error is final and becomes the track's outcome, rather
+    than something to try again in a minute. `ahead` has the calls that were begun for this chunk; `shift`
+    begins those of the next one while this one ends.
     """
     job = MetadataFetchTask.objects.get(pk=chunk.job_id)
-    run = _Run(job, kind_of(job), chunk, service, lambda: should_stop() or not jobs.is_wanted(chunk), shift)
+    run = _Run(
+        job=job,
+        kind=kind_of(job),
+        chunk=chunk,
+        service=service,
+        is_over=should_stop,
+        is_unwanted=lambda: is_stopping() or not jobs.is_wanted(chunk),
+        shift=shift,
+    )
     try:
         while chunk.finished_at is None:
             try:
@@ -92,6 +110,8 @@ def run_chunk(
                     _run_pages(run)
                 else:
                     _run_tracks(run, ahead)
+                break
+            except CalledOff:
                 break
             except SoundchartsError as error:
                 again_on_a_new_connection(partial(quota.note_error, service, error))
@@ -116,7 +136,7 @@ def run_chunk(
     return run.reports
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
     """A chunk that is being worked on, and what has been reported of its tracks."""
 
@@ -124,9 +144,14 @@ class _Run:
     kind: Kind
     chunk: FetchChunk
     service: SoundchartsService
-    should_stop: Callable[[], bool]
+    is_over: Callable[[], bool]
+    is_unwanted: Callable[[], bool]
     shift: Shift | None
     reports: list[TrackReport] = field(default_factory=list)
+    kept_at: float = field(default_factory=time.monotonic)
+
+    def should_stop(self) -> bool:
+        return self.is_over() or again_on_a_new_connection(self.is_unwanted)
 
     def batches(self, **options: int) -> BatchesAhead:
         """Return the chunk's batches from its position on, none of them begun."""
@@ -135,17 +160,28 @@ class _Run:
 
     @property
     def items_run(self) -> ItemsRun:
-        return ItemsRun(self.job, self.chunk, self.service, self.keep_leases, _delay_after)
+        return ItemsRun(self.job, self.chunk, self.service, self.look, _delay_after)
 
-    def keep_leases(self) -> None:
-        jobs.renew_lease(self.chunk)
-        if self.shift is not None:
-            self.shift.keep_lease()
+    def look(self, call_off: Callable[[], None]) -> None:
+        """Call off what waits for its turn if it is not wanted any more, and keep the leases."""
+
+        def look() -> None:
+            if self.is_unwanted():
+                call_off()
+            if time.monotonic() - self.kept_at >= settings.CHUNK_LEASE_SECONDS / 3:
+                jobs.renew_lease(self.chunk)
+                self.kept_at = time.monotonic()
+            if self.shift is not None:
+                self.shift.keep_lease()
+
+        again_on_a_new_connection(look)
 
 
 def _run_pages(run: _Run) -> None:
+    if run.chunk.lease_count > jobs.MAX_LEASES:
+        raise WorkerKilled("Every worker that listed these songs died. Look into the workers' logs.")
     while run.chunk.finished_at is None and not run.should_stop():
-        import_page(run.job, run.chunk, run.service)
+        import_page(run.job, run.chunk, run.service, look=run.look)
 
 
 def _run_items(run: _Run) -> None:
@@ -185,9 +221,15 @@ def _run_ahead(ahead: BatchesAhead, run: _Run, *, is_alone: bool = False) -> Non
         if shift is not None and room > 0:
             shift.begin_next(run.job, room=room)
 
+    def call_off() -> None:
+        ahead.call_off()
+        if shift is not None:
+            shift.call_off()
+
     try:
         while True:
-            if again_on_a_new_connection(run.should_stop):
+            run.look(call_off)
+            if ahead.is_called_off or run.is_over():
                 ahead.start_nothing_more()
                 if shift is not None:
                     shift.start_nothing_more()
@@ -195,9 +237,7 @@ def _run_ahead(ahead: BatchesAhead, run: _Run, *, is_alone: bool = False) -> Non
                 again_on_a_new_connection(begin_more)
             if not ahead.is_busy:
                 break
-            _save(ahead.take(keep_waiting=partial(again_on_a_new_connection, run.keep_leases)), run)
-            if shift is not None:
-                again_on_a_new_connection(shift.keep_lease)
+            _save(ahead.take(look=partial(run.look, call_off)), run)
             again_on_a_new_connection(lambda: quota.note_quota(run.service))
     finally:
         calls = ahead.abandon()
@@ -229,7 +269,7 @@ def _delay_after(error: SoundchartsError | None) -> jobs.Delay:
         # For tracks that are under way elsewhere. By chance, so that two jobs do not give way to each
         # other for ever.
         return jobs.Delay(random.uniform(5, 20), is_attempt=False)  # noqa: S311
-    if error.stops_all:
+    if error.stops_all or isinstance(error, CalledOff):
         return jobs.Delay(0, is_attempt=False)
     if isinstance(error, RateLimited):
         return jobs.Delay(error.retry_after or 60, is_attempt=False)
@@ -242,7 +282,9 @@ def _is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChu
         _pause(job, chunk, code=error.code, reason=str(error))
         return True
     if isinstance(error, RateLimited):
-        jobs.postpone_chunk(chunk, delay=jobs.Delay(error.retry_after or 60, is_attempt=False), error=error)
+        delay = jobs.Delay(error.retry_after or 60, is_attempt=False)
+        # It is the same for all of the job's chunks, and trying each of them to find that out is of no use.
+        jobs.postpone_chunk(chunk, delay=delay, error=error, is_whole_job=True)
         return True
     delays = settings.BATCH_RETRY_DELAYS
     tries = jobs.note_unreadable(job) if isinstance(error, InvalidResponse) and not job.is_import else 0

@@ -2,20 +2,25 @@
 
 import logging
 import math
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from catalog import jobs, quota
-from catalog.fetching.saving import insert_tracks, move_on, with_database_back
+from catalog.fetching.ahead import Look, fetch_threads, wait_for
+from catalog.fetching.saving import database_now, insert_tracks, move_on, with_database_back
 from catalog.mapping import new_track
 from catalog.models import FetchChunk, ImportDraft, ImportRow, MetadataFetchTask, Track
 from catalog.quota import estimate_calls
+from soundcharts.calling_off import called_off_by
 from soundcharts.errors import SoundchartsError
+from soundcharts.metering import count_calls
 from soundcharts.payloads import Page, SongSummary
 from soundcharts.service import SoundchartsService
 
@@ -27,8 +32,13 @@ LIST_PAGE = 100
 PAGE_KEPT_MINUTES = 30
 
 
-def import_page(job: MetadataFetchTask, chunk: FetchChunk, service: SoundchartsService) -> None:
-    """List and save the next page of an import; raise what prevented it, be it the reserve."""
+def import_page(
+    job: MetadataFetchTask, chunk: FetchChunk, service: SoundchartsService, *, look: Look = lambda _: None
+) -> None:
+    """List and save the next page of an import; raise what prevented it, be it the reserve.
+
+    `look` is called about every second meanwhile.
+    """
     # What a drafted page cost was counted when it was bought.
     page, calls = drafted_page(job) if chunk.position == 0 else None, 0
     if page is None:
@@ -37,17 +47,37 @@ def import_page(job: MetadataFetchTask, chunk: FetchChunk, service: SoundchartsS
         artist = UUID(job.request["artist_uuid"]) if job.request["artist_uuid"] else None
         # What each other worker may have spent since the last answer told.
         margin = 1 + 2 * max(0, jobs.count_living_leases() - 1)
-        if not quota.leaves_reserve(service, calls=margin):
+        if quota.is_reserved(service, calls=margin):
             raise quota.QuotaReserved
-        with service.count_calls() as meter:
-            try:
-                page = list_songs(service, artist, offset=offset, limit=limit)
-            except SoundchartsError:
-                jobs.record_calls(job.pk, meter.spent)
-                raise
-        calls = meter.spent
+        page, calls = _ask(job, lambda: list_songs(service, artist, offset=offset, limit=limit), look)
     listed = page
     with_database_back(lambda: commit_page(job, chunk, listed, calls=calls), chunk, calls=calls)
+
+
+def _ask(
+    job: MetadataFetchTask, ask: Callable[[], Page[SongSummary]], look: Look
+) -> tuple[Page[SongSummary], int]:
+    """Return a page and the calls that it took; calls that brought none are recorded."""
+    called_off = threading.Event()
+
+    def call() -> tuple[Page[SongSummary] | SoundchartsError, int]:
+        with called_off_by(called_off), count_calls() as meter:
+            try:
+                return ask(), meter.spent
+            except SoundchartsError as error:
+                return error, meter.spent
+
+    under_way = fetch_threads().submit(call)
+    try:
+        answer, calls = wait_for(under_way, partial(look, called_off.set))
+    except BaseException:
+        called_off.set()
+        jobs.record_calls(job.pk, under_way.result()[1])
+        raise
+    if isinstance(answer, SoundchartsError):
+        jobs.record_calls(job.pk, calls)
+        raise answer
+    return answer, calls
 
 
 def list_songs(
@@ -125,7 +155,7 @@ def commit_page(job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSummar
         uuids = {song.uuid for song in page.items}
         here = keys_of_tracks(uuids)
         new = {song.uuid: new_track(song) for song in page.items if song.uuid not in here}
-        added = insert_tracks(list(new.values()))
+        added = insert_tracks(list(new.values()), now=database_now(chunk))
         if len(added) < len(new):
             # Somebody else added them since we looked.
             here |= keys_of_tracks(new.keys() - added.keys())

@@ -6,10 +6,12 @@ nothing but its row in the report, and no second call is spent on what an ISRC h
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from catalog import jobs, quota
-from catalog.fetching.ahead import QUEUED, SAVED_TOGETHER, fetch_threads
+from catalog.fetching.ahead import QUEUED, SAVED_TOGETHER, Look, fetch_threads, wait_for
 from catalog.fetching.saving import (
     NotSaved,
     again_on_a_new_connection,
@@ -31,6 +33,7 @@ from catalog.mapping import apply_song
 from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track
 from catalog.quota import QuotaReserved
 from catalog.song_lists import is_uuid
+from soundcharts.calling_off import called_off_by
 from soundcharts.errors import SoundchartsError
 from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
@@ -68,7 +71,7 @@ class ItemsRun:
     job: MetadataFetchTask
     chunk: FetchChunk
     service: SoundchartsService
-    keep_lease: Callable[[], None]
+    look: Look
     delay_after: DelayAfter
 
 
@@ -110,10 +113,10 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
     chunk, service = run.chunk, run.service
     window = [Item(*row) for row in chunk.items[chunk.position : chunk.position + SAVED_TOGETHER]]
     depth = 1 if is_one_call or _is_suspicious(chunk) else _calls_at_once()
-    workers = jobs.count_living_leases()
+    workers = max(1, jobs.count_living_leases())
     # The first answer tells what is left.
-    is_quota_known = service.quota_remaining is not None
-    if not is_quota_known or not quota.leaves_reserve(service, calls=2 * QUEUED * depth * max(1, workers)):
+    is_told = quota.is_told(service)
+    if not is_told or not quota.leaves_reserve(service, calls=2 * QUEUED * depth * workers):
         depth = 1
     batch_size = 1 if _is_suspicious(chunk) else service.effective_batch_size
     # One call, alone, finds out whether the account has batch calls.
@@ -135,8 +138,8 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
                 uuids = batch if is_uuid(item.value) else uuids
         items.append(item)
     # What each other worker may have spent since the last answer told, as in BatchesAhead.
-    margin = len(batches) + 2 * (max(1, workers) - 1)
-    if batches and not is_one_call and not quota.leaves_reserve(service, calls=margin):
+    margin = len(batches) + 2 * (workers - 1)
+    if batches and not is_one_call and quota.is_reserved(service, calls=margin):
         raise QuotaReserved
     return items, batches
 
@@ -162,31 +165,27 @@ def _tracks_here(items: list[Item]) -> dict[str, int]:
 
 
 def _ask(run: ItemsRun, batches: list[list[str]]) -> _Answers:
-    calls: list[Future[_Answers]] = [fetch_threads().submit(_call, run.service, batch) for batch in batches]
+    called_off = threading.Event()
+    calls: list[Future[_Answers]] = [
+        fetch_threads().submit(_call, run.service, batch, called_off) for batch in batches
+    ]
     answers = _Answers({})
     try:
         for call in calls:
-            answer = _wait_for(call, run.keep_lease)
+            answer = wait_for(call, partial(run.look, called_off.set))
             answers.found |= answer.found
             answers.calls += answer.calls
             answers.error = answers.error or answer.error
     except BaseException:
+        called_off.set()
         started = [call for call in calls if not call.cancel()]
         jobs.record_calls(run.job.pk, sum(call.result().calls for call in started))
         raise
     return answers
 
 
-def _wait_for(call: "Future[_Answers]", keep_lease: Callable[[], None]) -> _Answers:
-    while True:
-        try:
-            return call.result(timeout=settings.CHUNK_LEASE_SECONDS / 3)
-        except TimeoutError:
-            again_on_a_new_connection(keep_lease)
-
-
-def _call(service: SoundchartsService, batch: list[str]) -> _Answers:
-    with service.count_calls() as meter:
+def _call(service: SoundchartsService, batch: list[str], called_off: threading.Event) -> _Answers:
+    with called_off_by(called_off), service.count_calls() as meter:
         if is_uuid(batch[0]):
             answer = service.get_songs([UUID(value) for value in batch])
             answers = _Answers({}, meter.spent, answer.interrupted_by)
@@ -277,7 +276,7 @@ def _save_songs(
     new = [Track(uuid=uuid, metadata_job_id=job_id) for uuid in songs if uuid not in here]
     for track in new:
         apply_song(track, songs[track.uuid], fetched_at=now)
-    added = insert_tracks(new)
+    added = insert_tracks(new, now=now)
     if len(added) < len(new):
         # Somebody else added them since we looked.
         lost = [track.uuid for track in new if track.uuid not in added]

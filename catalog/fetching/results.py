@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import CalledOff, SoundchartsError
 from soundcharts.payloads import AudiencePoint
 
 
@@ -77,7 +77,11 @@ class Answers:
     error: SoundchartsError | None = None
 
     def add(self, other: "Answers") -> None:
-        """Put the answers of the next batch behind these; the first error is the one that is told."""
+        """Put the answers of the next batch behind these.
+
+        The first error is the one that is told, and before any that only says that a call never began.
+        """
         self.results += other.results
         self.calls += other.calls
-        self.error = self.error or other.error
+        if self.error is None or (isinstance(self.error, CalledOff) and other.error is not None):
+            self.error = other.error

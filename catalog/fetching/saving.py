@@ -61,15 +61,26 @@ def save_results(
     a chunk of their own, by `delay`. Raises LeaseLost when somebody else owns the chunk. Where the database
     refuses the values of a track, that one fails.
     """
+    told: list[TrackReport] = []
     try:
-        return with_database_back(lambda: _commit(chunk, results, calls, delay, save), chunk, calls=calls)
+        return with_database_back(
+            lambda: _commit(chunk, results, calls, delay, save, told), chunk, calls=calls
+        )
+    except jobs.LeaseLost:
+        # Ours all the same where only the answer to our own COMMIT was lost; what is under way is saved, too.
+        if not told or not jobs.has_moved(chunk, count=len(results)):
+            raise
+        move_on(chunk, count=len(results))
+        return told
     except (DatabaseError, ValueError) as error:
         if isinstance(error, OperationalError | InterfaceError):
             raise
         logger.exception("job %s: a batch was refused by the database", chunk.job_id)
         if len(results) == 1:
             refused = [Result(results[0].track_id, results[0].item, NotSaved())]
-            return with_database_back(lambda: _commit(chunk, refused, calls, delay, save), chunk, calls=calls)
+            return with_database_back(
+                lambda: _commit(chunk, refused, calls, delay, save, told), chunk, calls=calls
+            )
     # One by one, so that only the track at fault fails. The calls are counted once.
     reports = []
     for index, result in enumerate(results):
@@ -127,15 +138,21 @@ def move_on(chunk: FetchChunk, *, count: int, size: int | None = None) -> None:
 
 
 def _commit(
-    chunk: FetchChunk, results: Sequence[Result], calls: int, delay: jobs.Delay | None, save: Save
+    chunk: FetchChunk,
+    results: Sequence[Result],
+    calls: int,
+    delay: jobs.Delay | None,
+    save: Save,
+    reports: list[TrackReport],
 ) -> list[TrackReport]:
+    """Save results, and return their reports, which are in `reports` before the COMMIT."""
     counts = jobs.Counts()
     items = {result.track_id: result.item for result in results}
     with transaction.atomic():
         is_done = jobs.advance_chunk(chunk, count=len(results))
         told = save(chunk, results)
         skipped = TrackReport("skipped")
-        reports = [told.get(result.track_id, skipped) for result in results if not result.is_unanswered]
+        reports[:] = [told.get(result.track_id, skipped) for result in results if not result.is_unanswered]
         for report in reports:
             setattr(counts, report.outcome, getattr(counts, report.outcome) + 1)
         failures = [
@@ -243,9 +260,10 @@ def _prepared(field: "models.Field[Any, Any]", values: list[Any]) -> list[Any]:
     return [prepared[value] for value in values]
 
 
-def insert_tracks(tracks: Sequence[Track]) -> dict[UUID, int]:
+def insert_tracks(tracks: Sequence[Track], *, now: datetime) -> dict[UUID, int]:
     """Add those of the tracks whose uuid is not here yet; return the key of each that was added.
 
+    `now` is the database's clock, when they were added and changed.
     In the order of their uuids, so that two imports of the same songs never wait for each other in a ring.
     Not bulk_create with ignore_conflicts, which does not tell what it added: two imports that come to the
     same song at the same moment would both count it.
@@ -260,8 +278,9 @@ def insert_tracks(tracks: Sequence[Track]) -> dict[UUID, int]:
     quote = connection.ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in fields)
     row = f"({', '.join(['%s'] * len(fields))})"
+    stamps = {"created_at": now, "updated_at": now}
     values = [
-        field.get_db_prep_save(field.pre_save(track, True), connection)
+        field.get_db_prep_save(stamps.get(field.name) or field.pre_save(track, True), connection)
         for track in sorted(tracks, key=lambda track: track.uuid)
         for field in fields
     ]

@@ -64,6 +64,11 @@ class Shift:
         if self._ahead is not None:
             self._ahead.start_nothing_more()
 
+    def call_off(self) -> None:
+        """Take back the calls of the next chunk, also those that wait for their turn."""
+        if self._ahead is not None:
+            self._ahead.call_off()
+
     def keep_lease(self) -> None:
         """Renew the next chunk's lease when a third of it is over, for as long as it has to wait."""
         if self._next is None or monotonic() - self._kept_at < settings.CHUNK_LEASE_SECONDS / 3:

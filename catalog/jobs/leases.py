@@ -170,11 +170,20 @@ def advance_chunk(chunk: FetchChunk, *, count: int, size: int | None = None) -> 
     return is_done
 
 
+def has_moved(chunk: FetchChunk, *, count: int) -> bool:
+    """Return whether a chunk is where an advance by `count` of its owner has left it, or finished."""
+    ours = Q(lease_owner=chunk.lease_owner) | Q(finished_at__isnull=False)
+    return FetchChunk.objects.filter(ours, pk=chunk.pk, position=chunk.position + count).exists()
+
+
 def lease_count_after_advance(chunk: FetchChunk) -> int:
     """Return the leases that still count against a chunk once it has moved.
 
-    Under suspicion they stay: what moves then is what stands before the culprit.
+    Under suspicion they stay: what moves then is what stands before the culprit. A page of an import has
+    nothing before it.
     """
+    if not chunk.track_ids and chunk.items is None:
+        return 0
     is_suspicious = SUSPICIOUS_LEASES <= chunk.lease_count <= MAX_LEASES
     return chunk.lease_count if is_suspicious else 0
 

@@ -1,15 +1,20 @@
 """A gate before the simulator's answers, so that tests can do things while a call is under way."""
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
+
+import redis
 
 from catalog.tests.workers import wait_until
 from soundcharts.simulator import Simulator
 from soundcharts.simulator.faults import Strike
 
 GIVE_UP_SECONDS = 60
+# After these all turns that were given out before a pause have come, and all processes know of the pause.
+KNOWN_TO_ALL_SECONDS = 0.5
 
 
 class Gate:
@@ -30,6 +35,16 @@ class Gate:
     def pass_through(self) -> None:
         self.waiting += 1
         self._is_open.wait(GIVE_UP_SECONDS)
+
+
+def wait_until_all_wait(simulator: Simulator, broker: redis.Redis) -> None:
+    """Return when a 429 has let all calls of all processes wait for a turn that is far away."""
+    wait_until(
+        lambda: any(broker.hexists(key, "paused_until") for key in broker.scan_iter("soundcharts:limit:*"))
+    )
+    # Those that had their turn before may have begun since; each meets a 429, too.
+    time.sleep(KNOWN_TO_ALL_SECONDS)
+    wait_until(lambda: simulator.state.concurrency == 0)
 
 
 @contextmanager

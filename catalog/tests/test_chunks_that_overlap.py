@@ -200,10 +200,12 @@ def test_a_worker_killed_with_two_chunks_costs_only_the_calls_under_way(
     tracks = add_tracks(simulator, 200)
     with (
         workers(tmp_path, FETCH_AHEAD=str(AHEAD), CHUNK_SIZE=str(CHUNK)) as (worker,),
-        gate(simulator) as calls,
+        gate(simulator, after=1) as calls,
     ):
         job = jobs.request_metadata(keys_of(tracks)).job
-        calls.wait_for_calls(AHEAD)
+        # The first call, alone, has told what is left; then all of two chunks is under way.
+        under_way = 2 * CHUNK - BATCH
+        calls.wait_for_calls(under_way // BATCH)
         assert FetchChunk.objects.exclude(lease_owner="").count() == 2
         worker.signal_all(signal.SIGKILL)
         calls.open()
@@ -212,5 +214,5 @@ def test_a_worker_killed_with_two_chunks_costs_only_the_calls_under_way(
         wait_until(lambda: is_over(job) or (jobs.sweep() and is_over(job)), seconds=60)
     assert_one_outcome_each(job, tracks)
     asked = songs_by_times_asked(simulator, 200)
-    assert asked == {1: 200 - AHEAD * BATCH, 2: AHEAD * BATCH}
+    assert asked == {1: 200 - under_way, 2: under_way}
     assert_quiet(worker)

@@ -3,9 +3,12 @@
 import pytest
 
 from catalog import jobs
+from catalog.fetching import imports, work_on_job
+from catalog.models import FetchChunk
 from catalog.tests.outcomes import assert_one_outcome_each, assert_quiet, is_over, keys_of
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import startup_code, wait_until, workers
+from soundcharts.service import get_service
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,3 +45,19 @@ def test_a_deadly_track_is_given_up_after_three_leases_and_the_others_are_fetche
     # Each death costs the answers that were under way, and no more.
     assert max(simulator.state.answered(number) for number in range(TRACKS)) <= 1 + jobs.MAX_LEASES
     assert_quiet(worker, may_fail=True)
+
+
+def test_a_page_that_kills_every_worker_ends_its_import_instead_of_being_bought_for_ever(simulator, broker):
+    job = jobs.request_import(limit=250).job
+    FetchChunk.objects.update(lease_count=jobs.MAX_LEASES)
+    work_on_job(job.pk)
+    assert is_over(job)
+    assert (job.status, job.error_code) == ("failed", "worker_lost")
+    assert simulator.state.calls["top_songs"] == 0
+
+
+def test_a_page_that_could_be_saved_clears_the_next_one_of_suspicion(simulator, broker):
+    job = jobs.request_import(limit=250).job
+    FetchChunk.objects.update(lease_count=jobs.MAX_LEASES - 1)
+    imports.import_page(job, (chunk := jobs.claim_chunk(job.pk, owner="worker")), get_service())
+    assert FetchChunk.objects.get(job=job).lease_count == chunk.lease_count == 0

@@ -4,7 +4,7 @@ import pytest
 
 from catalog import jobs
 from catalog.models import FetchChunk
-from catalog.tests.gate import gate
+from catalog.tests.gate import gate, wait_until_all_wait
 from catalog.tests.outcomes import (
     assert_one_outcome_each,
     assert_quiet,
@@ -16,12 +16,12 @@ from catalog.tests.outcomes import (
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_call_at_a_time")]
-
+pytestmark = pytest.mark.django_db(transaction=True)
 
 GRACE_SECONDS = 10
 
 
+@pytest.mark.usefixtures("one_call_at_a_time")
 def test_a_deploy_keeps_what_was_paid_for_and_repeats_nothing(simulator, broker, settings, tmp_path):
     settings.CHUNK_SIZE = 50
     tracks = add_tracks(simulator, 200)
@@ -41,4 +41,48 @@ def test_a_deploy_keeps_what_was_paid_for_and_repeats_nothing(simulator, broker,
     assert_one_outcome_each(job, tracks)
     assert songs_by_times_asked(simulator, 200) == {1: 200}
     assert job.api_calls == simulator.state.quota_used == 20
+    assert_quiet(worker)
+
+
+def test_a_deploy_with_many_calls_under_way_saves_all_of_them(simulator, broker, settings, tmp_path):
+    settings.CHUNK_SIZE, settings.SOUNDCHARTS_CALLS_PER_MINUTE = 100, 1200
+    simulator.state.latency = 0.3
+    tracks = add_tracks(simulator, 300)
+    with workers(tmp_path, processes=2, SOUNDCHARTS_BATCH_SIZE="3") as (worker,):
+        job = jobs.request_metadata(keys_of(tracks)).job
+        wait_until(lambda: simulator.state.answered_songs() >= 60)
+        assert simulator.state.concurrency > 2
+        worker.terminate()
+        worker.wait(GRACE_SECONDS)
+    assert not is_over(job)
+    assert job.processed_tracks == simulator.state.answered_songs()
+    assert job.api_calls == simulator.state.quota_used
+    assert set(FetchChunk.objects.values_list("lease_owner", "lease_count")) == {("", 0)}
+    FetchChunk.objects.update(not_before=None)
+    finish_here(job)
+    assert (job.status, job.updated_tracks, job.skipped_tracks) == ("completed", 300, 0)
+    assert songs_by_times_asked(simulator, 300) == {1: 300}
+    assert_quiet(worker)
+
+
+def test_a_deploy_while_all_calls_wait_out_a_429_does_not_wait_for_its_end(
+    simulator, broker, settings, tmp_path
+):
+    tracks = add_tracks(simulator, 200)
+    simulator.faults.set("rate_limited", reset=60, after=1)
+    with workers(tmp_path) as (worker,):
+        job = jobs.request_metadata(keys_of(tracks)).job
+        wait_until_all_wait(simulator, broker)
+        asked = simulator.state.calls["songs"]
+        worker.terminate()
+        worker.wait(GRACE_SECONDS)
+    assert not is_over(job)
+    assert (job.processed_tracks, simulator.state.calls["songs"]) == (10, asked)
+    # Given back at once and without suspicion, for the next worker.
+    assert set(FetchChunk.objects.values_list("lease_owner", "lease_count")) == {("", 0)}
+    simulator.faults.clear()
+    broker.flushall()
+    finish_here(job)
+    assert_one_outcome_each(job, tracks)
+    assert simulator.state.answered_more_than_once() == {}
     assert_quiet(worker)

@@ -12,7 +12,7 @@ from catalog.models import MetadataFetchTask
 from catalog.tests.outcomes import assert_one_outcome_each, finish_here, keys_of, songs_by_times_asked
 from catalog.tests.tracks import add_tracks
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_call_at_a_time")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -44,6 +44,7 @@ def lose_answer_to_commit(monkeypatch):
     return lose
 
 
+@pytest.mark.usefixtures("one_call_at_a_time")
 @pytest.mark.parametrize("batch", [1, 3], ids=["in mid-chunk", "the last batch"])
 def test_the_redo_of_a_committed_batch_changes_nothing(simulator, broker, lose_answer_to_commit, batch):
     tracks = add_tracks(simulator, 30)
@@ -54,6 +55,18 @@ def test_the_redo_of_a_committed_batch_changes_nothing(simulator, broker, lose_a
     assert_one_outcome_each(job, tracks)
     assert songs_by_times_asked(simulator, 30) == {1: 30}
     assert job.api_calls == simulator.state.quota_used == 3
+
+
+def test_no_answer_that_is_under_way_meanwhile_is_paid_for_twice(simulator, broker, lose_answer_to_commit):
+    tracks = add_tracks(simulator, 290)
+    job = jobs.request_metadata(keys_of(tracks)).job
+    # The first batch is alone; while the second one is committed, all others are under way.
+    simulator.state.latency = 0.1
+    lose_answer_to_commit(after=2)
+    finish_here(job, seconds=10)
+    assert_one_outcome_each(job, tracks)
+    assert songs_by_times_asked(simulator, 290) == {1: 290}
+    assert job.api_calls == simulator.state.quota_used == 29
 
 
 def test_the_redo_of_a_committed_page_adds_nothing(simulator, broker, lose_answer_to_commit):

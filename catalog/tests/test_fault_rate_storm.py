@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from catalog import jobs
+from catalog.fetching import work_on_job
 from catalog.models import FetchChunk
 from catalog.tests.outcomes import assert_one_outcome_each, finish_here, keys_of
 from catalog.tests.tracks import add_tracks
@@ -33,3 +34,18 @@ def test_a_storm_of_429_pauses_everyone_once_and_uses_up_no_attempt(simulator, b
     # All calls that were under way met the storm; nobody called while it was waited out.
     starts = simulator.state.starts
     assert max(later - earlier for earlier, later in pairwise(starts)) > 0.9
+
+
+def test_a_pause_too_long_to_wait_for_puts_off_the_whole_job_and_not_chunk_by_chunk(
+    simulator, broker, settings
+):
+    settings.CHUNK_SIZE = 10
+    job = jobs.request_metadata(keys_of(add_tracks(simulator, 100))).job
+    get_service()._client.limiter.pause(110)
+    work_on_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.error_code, job.processed_tracks) == ("running", "rate_limited", 0)
+    assert not jobs.has_work(job.pk)
+    # The chunk that was tried, and perhaps the one that was begun beside it.
+    assert FetchChunk.objects.exclude(not_before=None).count() <= 2
+    assert simulator.state.calls["songs"] == 0

@@ -1,13 +1,16 @@
 """Fault 23: workers whose clocks are two hours ahead, and two hours behind."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from catalog import doorbell, jobs
+from catalog.fetching import work_on_job
 from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.song_lists import read_list
 from catalog.tests.gate import gate
 from catalog.tests.outcomes import (
     assert_one_outcome_each,
@@ -81,4 +84,20 @@ def test_no_lease_is_stolen_and_all_stamps_are_the_databases(simulator, crew):
         *Track.objects.values_list("metadata_fetched_at", flat=True),
     ]
     now = Track.objects.annotate(now=Now()).values_list("now", flat=True)[0]
+    assert job.created_at <= min(stamps) <= max(stamps) <= now
+
+
+@pytest.mark.parametrize("is_pasted", [False, True], ids=["a list of Soundcharts", "a pasted list"])
+def test_songs_that_an_import_adds_have_the_databases_stamps(simulator, broker, monkeypatch, is_pasted):
+    ahead_of_time = timezone.now() + timedelta(hours=HOURS)
+    monkeypatch.setattr(timezone, "now", lambda: ahead_of_time)
+    if is_pasted:
+        uuids = " ".join(str(simulator.song_uuid(number)) for number in range(20))
+        job = jobs.request_list_import(read_list(uuids).entries).job
+    else:
+        job = jobs.request_import(limit=20).job
+    work_on_job(job.pk)
+    now = Track.objects.annotate(now=Now()).values_list("now", flat=True)[0]
+    stamps = {stamp for pair in Track.objects.values_list("created_at", "updated_at") for stamp in pair}
+    assert Track.objects.count() == 20
     assert job.created_at <= min(stamps) <= max(stamps) <= now

@@ -10,8 +10,10 @@ from pytest_django.asserts import assertContains
 from catalog import jobs, quota
 from catalog.fetching import fetch_track_now, work_on_job
 from catalog.models import ApiAccount, MetadataFetchTask, Track
+from catalog.song_lists import read_list
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
+from soundcharts.batching import BATCH_WORKS, BATCH_WORKS_FOR
 from soundcharts.service import get_service
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("account_of_its_own")]
@@ -101,6 +103,37 @@ def test_several_workers_together_leave_the_reserve_alone(simulator, broker, set
     assert (job.status, job.error_code) == ("paused", "quota_reserved")
     assert simulator.state.quota_remaining >= 20
     assert job.api_calls == 40 - simulator.state.quota_remaining
+
+
+def test_a_new_process_finds_out_with_one_call_alone_what_is_left(simulator, broker, settings):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 25
+    simulator.state.quota = 30
+    # Another process has found that the account has batch calls, so nothing else holds this one back.
+    get_service()._client.limiter.remember(BATCH_WORKS, BATCH_WORKS_FOR)
+    job = run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 200)]).job)
+    assert (job.status, job.error_code) == ("paused", "quota_reserved")
+    assert (simulator.state.quota_remaining, job.api_calls) == (25, 5)
+
+
+@pytest.mark.parametrize("pasted", [False, True], ids=["tracks", "a pasted list"])
+def test_resumed_by_hand_a_job_asks_what_is_left_before_it_pauses_again(
+    simulator, broker, settings, monkeypatch, pasted
+):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 25
+    simulator.state.quota = 27
+    if pasted:
+        entries = read_list("\n".join(str(simulator.song_uuid(number)) for number in range(100))).entries
+        job = run(jobs.request_list_import(entries).job)
+    else:
+        job = run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 100)]).job)
+    assert (job.status, job.error_code) == ("paused", "quota_reserved")
+    # The plan was renewed, which no answer has told this process; and what it has heard is long ago.
+    simulator.state.quota = 1000
+    monkeypatch.setattr(quota, "REFUSED_FOR", 0)
+    jobs.resume_job(job)
+    assert run(job).status == "completed"
+    assert (job.updated_tracks, job.api_calls) == (100, 10)
+    assert simulator.state.calls["usage"] == 1
 
 
 def test_people_may_use_the_reserve(simulator, broker, settings):

