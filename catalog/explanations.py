@@ -111,6 +111,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Every track of this task failed.",
         "The failures of the task say why; they can be retried together once the cause is gone.",
     ),
+    "unplannable": Explanation(
+        "Could not be planned",
+        "Which tracks are to be fetched could not be found out, so no more was fetched. Nothing is lost.",
+        "The workers' logs have the reason. Report it, and resume the task when it is mended.",
+    ),
     "by_hand": Explanation(
         "Paused by hand",
         "Somebody paused this task. Nothing is lost.",

