@@ -37,10 +37,10 @@ PICTURES = (
     Picture("tracks", "/admin/catalog/track/"),
     Picture("import", "/admin/catalog/track/import/{draft}/"),
     Picture("track", "/admin/catalog/track/{track}/change/"),
-    Picture("failures", "/admin/catalog/metadatafetchtask/{partly_failed}/change/", height=560),
+    Picture("failures", "/admin/catalog/metadatafetchtask/{partly_failed}/change/", height=680),
     Picture("dashboard", "/admin/", height=900),
     # Last: it shows a task that is under way.
-    Picture("task", "/admin/catalog/metadatafetchtask/{running}/change/", height=560),
+    Picture("task", "/admin/catalog/metadatafetchtask/{running}/change/", height=620),
 )
 
 
