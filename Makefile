@@ -56,7 +56,7 @@ check: $(VENV)/.dev ## Check migrations, and the settings as in production
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.com \
 		SOUNDCHARTS_APP_ID=a SOUNDCHARTS_API_KEY=b $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-bench: $(VENV)/.dev ## Measure speed and memory; fail when a bound is missed (about 7 minutes; QUICK=1: 2)
+bench: $(VENV)/.dev ## Measure speed and memory; fail when a bound is missed (about 10 minutes; QUICK=1: 3)
 	$(BIN)/python -m benchmarks $(if $(filter-out 0,$(QUICK)),--quick)
 
 screenshots: $(VENV)/.dev ## Make the pictures of the README anew (needs Chromium)

@@ -54,6 +54,7 @@ def plan(*, is_quick: bool) -> list[Benchmark]:
             seconds=120,
             kinds=["postgresql"],
         ),
+        Benchmark("audience", "audience", [fetched, kept], bounds.CALLS_PER_MINUTE, seconds=240),
         Benchmark("growth", "growth", bounds.sizes(is_quick=is_quick), bounds.CALLS_PER_MINUTE),
     ]
 

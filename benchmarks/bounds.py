@@ -8,6 +8,9 @@ CALLS_PER_MINUTE = 5000
 BATCH = 10
 LATENCY = 0.2
 CEILING = CALLS_PER_MINUTE * BATCH / 60
+# A call brings the figures of one track.
+AUDIENCE_CEILING = CALLS_PER_MINUTE / 60
+AUDIENCE_CPU_SECONDS = 6.0
 
 # Costs whose growth is shown: figure, words, format.
 GROWING = (
@@ -163,6 +166,38 @@ def sections(*, is_quick: bool) -> list[Section]:
             ],
         ),
         Section(
+            "audience",
+            f"Refreshing the audience of {fetched} of {kept} tracks: {CALLS_PER_MINUTE:,} calls/min",
+            [
+                _saved(),
+                Line(
+                    "tracks_per_second",
+                    "tracks/s, from the click to the last commit",
+                    ",.1f",
+                    at_least(
+                        share * AUDIENCE_CEILING, f"≥ {share:.0%} of the ceiling, {AUDIENCE_CEILING:,.1f}"
+                    ),
+                ),
+                Line(
+                    "steady_per_second",
+                    "tracks/s, without the first and last tenth",
+                    ",.1f",
+                    at_least(0.95 * AUDIENCE_CEILING, f"≥ 95% of the ceiling, {AUDIENCE_CEILING:,.1f}"),
+                ),
+                Line(
+                    "calls_per_minute",
+                    "calls/min",
+                    ",.0f",
+                    at_most(CALLS_PER_MINUTE, f"≤ the ceiling, {CALLS_PER_MINUTE:,}"),
+                ),
+                *_fetching_costs(AUDIENCE_CPU_SECONDS, tracks_a_call=1),
+                Line("list", "list with trends, ms", ",.0f", at_most(200)),
+                Line("sorted_list", "the same, sorted by figure or gain, ms", ",.0f", at_most(200)),
+                Line("rising_list", "the same, smallest first, ms", ",.0f", at_most(200)),
+                Line("track_page", "page of a track with a year's chart, ms", ",.0f", at_most(200)),
+            ],
+        ),
+        Section(
             "growth",
             f"At {largest:,} tracks",
             [
@@ -203,9 +238,9 @@ def _saved() -> Line:
     return Line("saved", "tracks saved", ",.0f", Bound("all", least=lambda figures: figures["tracks"]))
 
 
-def _fetching_costs(cpu_seconds: float) -> Sequence[Line]:
+def _fetching_costs(cpu_seconds: float, *, tracks_a_call: int = BATCH) -> Sequence[Line]:
     return (
-        Line("tracks_per_call", "tracks per call", ",.2f", at_least(BATCH)),
+        Line("tracks_per_call", "tracks per call", ",.2f", at_least(tracks_a_call)),
         Line(
             "uncounted_calls",
             "calls that the job counted wrongly",

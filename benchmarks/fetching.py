@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +26,19 @@ WORKERS = (1, 2, 4)
 
 
 def measure_fetching(folder: Path, *, tracks: int, seconds: float) -> dict[str, float]:
-    """Fetch so many tracks, giving up after so many seconds; return what it took."""
+    """Fetch the metadata of so many tracks, giving up after so many seconds; return what it took."""
     add_unknown_tracks(tracks)
+    return measure_run(folder, tracks=tracks, seconds=seconds, request=_request_metadata)
+
+
+def measure_run(
+    folder: Path, *, tracks: int, seconds: float, request: Callable[[], MetadataFetchTask]
+) -> dict[str, float]:
+    """Do a job over so many tracks that are there, giving up after so many seconds; return what it took."""
     with running_workers(folder) as workers:
         idle = workers.megabytes()
         with workers.sampled_memory() as memory:
-            figures, progress = _run([workers], tracks=tracks, seconds=seconds)
+            figures, progress = _run([workers], tracks=tracks, seconds=seconds, request=request)
     first, last = progress.reached(1 - STEADY_SHARE), progress.reached(STEADY_SHARE)
     return figures | {
         "steady_per_second": (last.saved - first.saved) / max(last.moment - first.moment, POLL_SECONDS),
@@ -44,7 +51,7 @@ def measure_memory(folder: Path, *, tracks: int, seconds: float) -> dict[str, fl
     """Fetch so many tracks; return the workers' memory once they are warm, and at the end."""
     add_unknown_tracks(tracks)
     with running_workers(folder) as workers, workers.sampled_memory() as memory:
-        figures, progress = _run([workers], tracks=tracks, seconds=seconds)
+        figures, progress = _run([workers], tracks=tracks, seconds=seconds, request=_request_metadata)
 
     def most_between(first_share: float, last_share: float) -> float:
         first, last = progress.reached(first_share).moment, progress.reached(last_share).moment
@@ -71,7 +78,9 @@ def measure_scaling(folder: Path, *, tracks: int, seconds: float) -> dict[str, f
                 name = f"{count}-{number}"
                 stack.enter_context(running_workers(folder, name=name, options="--concurrency 1"))
             psutil.cpu_percent()
-            figures[f"workers@{count}"] = _run([], tracks=tracks, seconds=seconds)[0]["tracks_per_second"]
+            figures[f"workers@{count}"] = _run([], tracks=tracks, seconds=seconds, request=_request_metadata)[
+                0
+            ]["tracks_per_second"]
             figures[f"busy@{count}"] = psutil.cpu_percent() / 100
     return figures
 
@@ -91,11 +100,17 @@ class Progress(list[Saved]):
         return next(point for point in self if point.saved >= share * self[-1].saved)
 
 
-def _run(workers: Sequence[Workers], *, tracks: int, seconds: float) -> tuple[dict[str, float], Progress]:
+def _request_metadata() -> MetadataFetchTask:
+    return jobs.request_stale_metadata().job
+
+
+def _run(
+    workers: Sequence[Workers], *, tracks: int, seconds: float, request: Callable[[], MetadataFetchTask]
+) -> tuple[dict[str, float], Progress]:
     cpu_before = sum(each.cpu_seconds() for each in workers)
     own_cpu_before = time.process_time()
     started = time.monotonic()
-    job = jobs.request_stale_metadata().job
+    job = request()
     # The click happens in a web process of ours, so that its share counts too.
     click_cpu = time.process_time() - own_cpu_before
     progress = Progress()

@@ -40,7 +40,7 @@ def measure_growth(folder: Path, *, sizes: Sequence[int]) -> dict[str, float]:
         _get(client, "")
         found = {
             "stale_query": _stale_query(),
-            "changelist": _milliseconds(lambda: _get(client, "")),
+            "changelist": milliseconds(lambda: _get(client, "")),
             **_click(),
             **_plan(),
         }
@@ -63,7 +63,7 @@ def _seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _milliseconds(action: Callable[[], object]) -> float:
+def milliseconds(action: Callable[[], object]) -> float:
     """Return the time of the quickest of some repeats: what the slower ones took longer, others took."""
     return min(_seconds(action) for _ in range(REPEATS)) * 1000
 
@@ -81,8 +81,8 @@ def _first_chunk(tracks: TrackQuerySet) -> TrackQuerySet:
 def _stale_query() -> float:
     """Return the milliseconds for the first chunk of whichever is slower, never fetched or aged."""
     return max(
-        _milliseconds(lambda: list(_first_chunk(Track.objects.never_fetched()).values_list("pk", flat=True))),
-        _milliseconds(lambda: list(_first_chunk(Track.objects.aged()).values_list("pk", flat=True))),
+        milliseconds(lambda: list(_first_chunk(Track.objects.never_fetched()).values_list("pk", flat=True))),
+        milliseconds(lambda: list(_first_chunk(Track.objects.aged()).values_list("pk", flat=True))),
     )
 
 
@@ -135,10 +135,10 @@ def _forget_jobs() -> None:
 def _staff_at_full_size(client: Client) -> dict[str, float]:
     """Return the milliseconds of what staff do to a list of full length."""
     dialog = reverse("admin:catalog_track_fetch_all_metadata")
-    found = {name: _milliseconds(partial(_get, client, query)) for name, query in bounds.PAGES.items()} | {
-        "last_page": _milliseconds(partial(_get, client, f"?p={-(-Track.objects.count() // 50)}")),
-        "middle_page": _milliseconds(partial(_get, client, f"?p={Track.objects.count() // 100}")),
-        "price": _milliseconds(lambda: client.get(dialog)),
+    found = {name: milliseconds(partial(_get, client, query)) for name, query in bounds.PAGES.items()} | {
+        "last_page": milliseconds(partial(_get, client, f"?p={-(-Track.objects.count() // 50)}")),
+        "middle_page": milliseconds(partial(_get, client, f"?p={Track.objects.count() // 100}")),
+        "price": milliseconds(lambda: client.get(dialog)),
         "button": _seconds(lambda: client.post(dialog, {"_form_submitted": "on"})) * 1000,
         "is_found_by_index": float(_is_found_by_index()),
     }
@@ -154,7 +154,7 @@ def _select_all(client: Client) -> dict[str, float]:
     for query in (f"?label={LARGEST_LABEL.replace(' ', '+')}", "?label=nothing", ""):
         address = reverse("admin:catalog_track_changelist") + query
         form = {"action": "create_bulk_task", "select_across": "1", "_selected_action": "1"}
-        found["confirm"] = max(found["confirm"], _milliseconds(lambda: client.post(address, form)))  # noqa: B023
+        found["confirm"] = max(found["confirm"], milliseconds(lambda: client.post(address, form)))  # noqa: B023
         clicked = _seconds(lambda: client.post(address, form | {"fetch": "all"})) * 1000  # noqa: B023
         found["select_all"] = max(found["select_all"], clicked)
         # For the label of none, what the page would refuse: the worst that a plan can have to look for.

@@ -18,7 +18,7 @@ from django.core.management import call_command
 def main() -> None:
     """Make the tables, measure, and write the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.measure", description=__doc__)
-    parser.add_argument("what", choices=("fetching", "people", "scaling", "memory", "growth"))
+    parser.add_argument("what", choices=("fetching", "people", "scaling", "memory", "growth", "audience"))
     parser.add_argument("--folder", type=Path, required=True, help="for logs, and for figures.json")
     parser.add_argument("--tracks", type=int, nargs="+", required=True)
     parser.add_argument("--seconds", type=float, help="when fetching is given up")
@@ -32,6 +32,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     call_command("migrate", verbosity=0)
 
+    from benchmarks.audience import measure_audience
     from benchmarks.fetching import measure_fetching, measure_memory, measure_scaling
     from benchmarks.growth import measure_growth
     from benchmarks.people import measure_people
@@ -45,6 +46,8 @@ def main() -> None:
         figures = measure_scaling(folder, tracks=tracks[0], seconds=options.seconds)
     elif options.what == "memory":
         figures = measure_memory(folder, tracks=tracks[0], seconds=options.seconds)
+    elif options.what == "audience":
+        figures = measure_audience(folder, tracks=tracks[0], kept=tracks[1], seconds=options.seconds)
     else:
         figures = measure_growth(folder, sizes=tracks)
     (folder / "figures.json").write_text(json.dumps(figures))

@@ -42,14 +42,16 @@ class FieldChange:
 class TrackReport:
     """What a fetch did to one track.
 
-    `changes` were made; `kept` are edits by hand that differ from what Soundcharts says. `is_first` says
-    that Soundcharts had never answered for the track before.
+    `changes` were made; `kept` are edits by hand that differ from what Soundcharts says; `notes` say in
+    words what was fetched besides the track's own fields. `is_first` says that Soundcharts had never
+    answered for the track before.
     """
 
     outcome: str
     changes: list[FieldChange] = field(default_factory=list)
     kept: list[FieldChange] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     code: str = ""
     message: str = ""
     is_first: bool = False

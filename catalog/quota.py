@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
-from catalog.models import ApiAccount
+from catalog.models import ApiAccount, Track, TrackAudience, audience_stale_before
 from catalog.words import length_of_time, plural
+from soundcharts.audience import PlatformForbidden
 from soundcharts.errors import RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
@@ -22,6 +25,12 @@ logger = logging.getLogger(__name__)
 NOTE_EVERY = 2.0
 # Seconds between two looks whether a used-up quota is back. Looking is free, and hammering is useless.
 CHECK_EVERY = 900
+
+# Days that one call for an audience covers, and as many are asked for at first (API notes).
+PERIOD_DAYS = 90
+FIRST_DAYS = 90
+# Days back that can be asked for: longer than any platform has counted.
+LONGEST_DAYS = 3650
 
 _noted_at: dict[str, float] = {}
 
@@ -71,6 +80,52 @@ def estimate_calls(track_count: int) -> int:
     return math.ceil(track_count / get_service().effective_batch_size)
 
 
+def estimate_audience_calls(
+    track_count: int, *, platforms: Sequence[str] | None = None, days: int | None = None
+) -> int:
+    """Return how many calls the audience of so many tracks will spend: platforms times periods.
+
+    Platforms that the plan is known to lack are not asked for.
+    """
+    service = get_service()
+    wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
+    asked = [platform for platform in wanted if service.has_audience(platform) is not False]
+    return track_count * len(asked) * math.ceil((days or FIRST_DAYS) / PERIOD_DAYS)
+
+
+def count_due_audiences(
+    *,
+    platforms: Sequence[str] | None = None,
+    days: int | None = None,
+    never_fetched_only: bool = False,
+    age_days: int | None = None,
+) -> dict[str, int]:
+    """Return for how many tracks each platform is to be asked: those that are stale and not waited for.
+
+    With `days`, also those that are not known so far back; `age_days` is another age than the schedule's.
+    """
+    now = timezone.now()
+    tracks = Track.objects.awaited(now=now).count()
+    counts = {}
+    for platform in platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS:
+        known = TrackAudience.objects.filter(platform=platform)
+        is_stale = Q(fetched_at=None)
+        if not never_fetched_only:
+            is_stale |= Q(fetched_at__lt=audience_stale_before(now, days=age_days))
+            if days is not None:
+                is_stale |= Q(fetched_from__gt=now.date() - timedelta(days=days - 1))
+        not_due = known.exclude(is_stale).count() + known.filter(is_stale, retry_at__gt=now).count()
+        counts[platform] = max(0, tracks - not_due)
+    return counts
+
+
+def count_audience_gaps(*, platforms: Sequence[str] | None = None) -> dict[str, int]:
+    """Return how many tracks lack days in between on each platform."""
+    wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
+    with_gaps = TrackAudience.objects.filter(missing_days__gt=0)
+    return {platform: with_gaps.filter(platform=platform).count() for platform in wanted}
+
+
 def price_of(calls: int) -> Price:
     """Return what so many calls mean for the quota."""
     return Price(calls, remaining_calls())
@@ -108,8 +163,11 @@ def note_quota(service: SoundchartsService, *, is_last: bool = False) -> None:
 
 def note_error(service: SoundchartsService, error: SoundchartsError) -> None:
     """Write down what ended a batch, if it tells something of the API's health or of our account's."""
-    # Our own limit and our own reserve say nothing of Soundcharts, and neither does a song it lacks.
-    is_ours = isinstance(error, QuotaReserved) or (isinstance(error, RateLimited) and error.status is None)
+    # Our own limit and our own reserve say nothing of Soundcharts, and neither does a song that it lacks, or
+    # a platform that is not in the plan.
+    is_ours = isinstance(error, QuotaReserved | PlatformForbidden) or (
+        isinstance(error, RateLimited) and error.status is None
+    )
     if is_ours or not (error.is_temporary or error.stops_all):
         return
     _set(service.account, last_error=error.code, last_error_message=str(error)[:1000], last_error_at=Now())

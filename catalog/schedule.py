@@ -7,7 +7,6 @@ give the first values; what staff change on the page Schedule holds from then on
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import time
 
 from django.conf import settings
 from django.db import transaction
@@ -17,9 +16,15 @@ from django_celery_beat.models import PeriodicTask
 
 from catalog import jobs
 from catalog.jobs import Requested, User
-from catalog.models import RefreshPolicy, Track
+from catalog.models import RefreshPolicy, Track, platform_names
 from catalog.models.refresh import forget_refresh_days
-from catalog.quota import Price, estimate_calls, price_of
+from catalog.quota import (
+    Price,
+    count_due_audiences,
+    estimate_audience_calls,
+    estimate_calls,
+    price_of,
+)
 from catalog.timing import Frequency, Timing, timing_of
 from catalog.words import plural
 
@@ -45,17 +50,14 @@ class Refresh:
     # Whether there is anything to fetch, and how much there is, for another age in days if one is given.
     has_due: Callable[[], bool]
     count_due: Callable[[int | None], int]
+    # How many calls so many tracks spend.
+    count_calls: Callable[[int], int]
     # Make the job, given the limit and who asks.
     request: Callable[[int | None, User], Requested]
 
     @property
     def title(self) -> str:
         return str(self.kind.label)
-
-
-def _first_time() -> time:
-    hour, minute = settings.METADATA_REFRESH_AT
-    return time(hour, minute)
 
 
 # The list that the page shows, migrate fills in and beat runs: one item for each.
@@ -65,11 +67,25 @@ REFRESHES = (
         purpose="Fetches the metadata of every track that was never fetched, or that has become stale.",
         beat_name="refresh-stale-metadata",
         task="catalog.tasks.fetch_all_tracks_metadata",
-        first_timing=lambda: Timing(Frequency.DAY, _first_time()),
+        first_timing=lambda: Timing(Frequency.DAY, settings.METADATA_REFRESH_AT),
         is_on_at_first=True,
         has_due=lambda: Track.objects.due().exists(),
         count_due=lambda days: Track.objects.count_due(days=days),
+        count_calls=estimate_calls,
         request=lambda limit, user: jobs.request_stale_metadata(limit=limit, requested_by=user),
+    ),
+    Refresh(
+        kind=Kind.AUDIENCE,
+        purpose="Fetches the audience figures that are new, for a call a track and platform: "
+        f"{platform_names(settings.SOUNDCHARTS_AUDIENCE_PLATFORMS)}.",
+        beat_name="refresh-stale-audience",
+        task="catalog.tasks.fetch_all_tracks_audience",
+        first_timing=lambda: Timing(Frequency.DAY, settings.AUDIENCE_REFRESH_AT),
+        is_on_at_first=False,
+        has_due=lambda: any(count_due_audiences().values()),
+        count_due=lambda days: max(count_due_audiences(age_days=days).values()),
+        count_calls=estimate_audience_calls,
+        request=lambda limit, user: jobs.request_stale_audience(limit=limit, requested_by=user),
     ),
 )
 BY_KIND = {refresh.kind.value: refresh for refresh in REFRESHES}
@@ -94,7 +110,7 @@ def cost_of_a_run(refresh: Refresh, *, limit: int | None, days: int | None = Non
     """Return what a run would cost now, with this limit and, if given, another age in days."""
     due = refresh.count_due(days)
     tracks = due if limit is None else min(due, limit)
-    return Cost(tracks, tracks < due, price_of(estimate_calls(tracks)))
+    return Cost(tracks, tracks < due, price_of(refresh.count_calls(tracks)))
 
 
 def ensure_entries() -> None:

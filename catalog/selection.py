@@ -146,6 +146,17 @@ class TrackFilter:
             tracks = tracks.filter(condition(name))
         return tracks
 
+    def walk(self, *, now: datetime, after_id: int, last_id: int) -> TrackQuerySet:
+        """Return the tracks that this selects, as of `now`, between two keys and in their order.
+
+        For who comes back with the last key that it got, again and again.
+        """
+        # Of many, the keys are walked, once through the table for all steps; few are looked up at each step.
+        is_walked = self.selects_many(now=now)
+        tracks = self.apply(Track.objects.all(), now=now, by="order" if is_walked else "filter")
+        tracks = tracks.alias(key=F("pk") if is_walked else Unindexed("pk"))
+        return tracks.filter(Q(key__gt=after_id, key__lte=last_id)).order_by("pk")
+
     def selects_many(self, *, now: datetime | None = None, is_once: bool = False) -> bool:
         """Return whether so many tracks meet this that reading them all is quicker than looking up each.
 

@@ -2,6 +2,7 @@
 
 import logging
 import mmap
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -48,18 +49,31 @@ def _note_beat(**kwargs: Any) -> None:
 @shared_task(bind=True)
 def fetch_track_metadata(self: "Task[Any, Any]", track_uuid: str) -> None:
     """Fetch one track's metadata, as a job of its own or as part of the active one."""
-    track_id = Track.objects.filter(uuid=UUID(track_uuid)).values_list("pk", flat=True).first()
-    if track_id is None:
-        logger.warning("task %s: no track has the uuid %s", self.request.id, track_uuid)
-        return
-    requested = jobs.request_metadata([track_id], is_rung=False)
-    work_on_job(requested.job.pk, celery_task_id=self.request.id or "", is_stopping=_is_stopping)
+    _fetch_track(self, track_uuid, jobs.request_metadata)
 
 
 @shared_task(bind=True)
 def fetch_bulk_track_metadata(self: "Task[Any, Any]", task_id: int) -> None:
     """Work on a job for one slice of time: the answer to the doorbell."""
     work_on_job(task_id, celery_task_id=self.request.id or "", is_stopping=_is_stopping)
+
+
+@shared_task(bind=True)
+def fetch_track_audience(self: "Task[Any, Any]", track_uuid: str) -> None:
+    """Fetch one track's audience, as a job of its own or as part of the active one."""
+    _fetch_track(self, track_uuid, jobs.request_audience)
+
+
+@shared_task(bind=True)
+def fetch_bulk_audience(self: "Task[Any, Any]", task_id: int) -> None:
+    """Work on a job for one slice of time: another name of the doorbell, which is one for all kinds."""
+    work_on_job(task_id, celery_task_id=self.request.id or "", is_stopping=_is_stopping)
+
+
+@shared_task
+def fetch_all_tracks_audience() -> None:
+    """Find every stale audience and make the bulk job for it, as the page Schedule says."""
+    schedule.run(schedule.BY_KIND[schedule.Kind.AUDIENCE])
 
 
 @shared_task
@@ -75,3 +89,12 @@ def sweep_jobs() -> None:
     jobs.sweep()
     heartbeats.forget_old()
     snapshots.take_snapshot()
+
+
+def _fetch_track(task: "Task[Any, Any]", track_uuid: str, request: Callable[..., jobs.Requested]) -> None:
+    track_id = Track.objects.filter(uuid=UUID(track_uuid)).values_list("pk", flat=True).first()
+    if track_id is None:
+        logger.warning("task %s: no track has the uuid %s", task.request.id, track_uuid)
+        return
+    requested = request([track_id], is_rung=False)
+    work_on_job(requested.job.pk, celery_task_id=task.request.id or "", is_stopping=_is_stopping)

@@ -37,6 +37,7 @@ PICTURES = (
     Picture("tracks", "/admin/catalog/track/"),
     Picture("import", "/admin/catalog/track/import/{draft}/"),
     Picture("track", "/admin/catalog/track/{track}/change/"),
+    Picture("audience", "/admin/catalog/track/{track}/change/?audience=90#audience", height=640),
     Picture("failures", "/admin/catalog/metadatafetchtask/{partly_failed}/change/", height=680),
     Picture("dashboard", "/admin/", height=900),
     # Last: it shows a task that is under way.
@@ -103,6 +104,7 @@ def _prepare() -> dict[str, Any]:
     strangers = [Track.objects.create(uuid=uuid5(NAMESPACE_URL, f"song {n}")).pk for n in range(4)]
     job = follow(jobs.request_metadata([*keys[50:90], *strangers[:3]], requested_by=demo).job)
     Track.objects.filter(pk__in=strangers[:3]).delete()
+    follow(jobs.request_audience(keys[:60], requested_by=demo).job)
     here = [str(uuid) for uuid in Track.objects.values_list("uuid", flat=True)[:3]]
     text = " ".join(["USRC17607839", "USUM71900764", "usum-719-00764", "nonsense", *here])
     draft = ImportDraft.objects.create(source=ImportDraft.Source.LIST, text=text)

@@ -6,7 +6,7 @@ with a sentence that names it.
 """
 
 import os
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from config import policy, theme
+from soundcharts.platforms import AUDIENCE_PLATFORMS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -59,6 +60,15 @@ def _numbers(name: str, default: str) -> list[int]:
     if not all(text.isascii() and text.isdecimal() and len(text) < 10 for text in texts):
         raise ImproperlyConfigured(f"{name} must be whole numbers separated by commas, not {texts!r}.")
     return [int(text) for text in texts]
+
+
+def _time_of_day(name: str, default: str) -> time:
+    """Return an hour and a minute, such as 3,15."""
+    numbers = _numbers(name, default)
+    if len(numbers) != 2 or numbers[0] > 23 or numbers[1] > 59:
+        raise ImproperlyConfigured(f"{name} must be hour,minute such as {default}.")
+    hour, minute = numbers
+    return time(hour, minute)
 
 
 def _url(name: str, default: str, *, schemes: set[str]) -> str:
@@ -295,6 +305,16 @@ if not (SOUNDCHARTS_APP_ID or SOUNDCHARTS_CLIENT_ID):
 # A track is stale when Soundcharts last answered for it longer ago than this, until staff say otherwise on
 # the page Schedule.
 METADATA_REFRESH_DAYS = _number("METADATA_REFRESH_DAYS", 30, low=1, high=3650)
+# The platforms whose audience is fetched unless a run names others; the list of tracks shows the first.
+SOUNDCHARTS_AUDIENCE_PLATFORMS = list(dict.fromkeys(_list("SOUNDCHARTS_AUDIENCE_PLATFORMS"))) or ["spotify"]
+if _unknown := set(SOUNDCHARTS_AUDIENCE_PLATFORMS) - set(AUDIENCE_PLATFORMS):
+    raise ImproperlyConfigured(
+        f"SOUNDCHARTS_AUDIENCE_PLATFORMS: no platform {', '.join(sorted(_unknown))}. "
+        f"There are: {', '.join(AUDIENCE_PLATFORMS)}."
+    )
+# An audience is stale when it was last fetched so many days ago, counted as days of the calendar (UTC), until
+# staff say otherwise on the page Schedule.
+AUDIENCE_REFRESH_DAYS = _number("AUDIENCE_REFRESH_DAYS", 1, low=1, high=3650)
 # Tracks a chunk: what one worker claims at a time.
 CHUNK_SIZE = _number("CHUNK_SIZE", 1000, low=1, high=2000)
 # Calls that one worker process keeps under way at once.
@@ -348,9 +368,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 
 # When everything stale is fetched: hour and minute (UTC) of the nightly run, until staff say otherwise on
 # the page Schedule.
-METADATA_REFRESH_AT = _numbers("METADATA_REFRESH_AT", "3,15")
-if len(METADATA_REFRESH_AT) != 2 or METADATA_REFRESH_AT[0] > 23 or METADATA_REFRESH_AT[1] > 59:
-    raise ImproperlyConfigured("METADATA_REFRESH_AT must be hour,minute such as 3,15.")
+METADATA_REFRESH_AT = _time_of_day("METADATA_REFRESH_AT", "3,15")
+# The same for stale audience, once staff turn that on there: it costs a call a track and platform.
+AUDIENCE_REFRESH_AT = _time_of_day("AUDIENCE_REFRESH_AT", "4,45")
 # Seconds between two sweeps: what lost its worker waits at most this long after its lease.
 SWEEP_SECONDS = _number("SWEEP_SECONDS", 60, low=1, high=3600)
 # Beat reads when to do what from the database, where the page Schedule writes it.

@@ -148,8 +148,9 @@ def as_fields(value: object, *, what: str) -> Fields:
 
 def as_count(value: object) -> int | None:
     """Return an integer from 0 to 2^63-1, also from a string of digits; None for everything else."""
-    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
-        value = int(value)
+    # Stripped for both: strip takes off control characters, too, which int() does not.
+    if isinstance(value, str) and _DIGITS.fullmatch(stripped := value.strip()):
+        value = int(stripped)
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value <= MAX_COUNT else None

@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 from uuid import UUID
 
+from soundcharts.audience import AudienceFetcher
 from soundcharts.batching import SongBatch, SongFetcher
 from soundcharts.client import SoundchartsClient
 from soundcharts.credentials import ApiKeyCredentials, Credentials, OAuthCredentials
@@ -27,7 +28,6 @@ from soundcharts.payloads import (
     SongSummary,
     Usage,
     parse_artist_summary,
-    parse_audience,
     parse_page,
     parse_ranked_song,
     parse_song_envelope,
@@ -77,6 +77,7 @@ class SoundchartsService:
     def __init__(self, client: SoundchartsClient, *, batch_size: int = DEFAULT_BATCH_SIZE) -> None:
         self._client = client
         self._fetcher = SongFetcher(client, batch_size=batch_size)
+        self._audiences = AudienceFetcher(client)
 
     @property
     def batch_size(self) -> int:
@@ -192,16 +193,28 @@ class SoundchartsService:
         than 90 days, which the API refuses too, but for the price of a call.
         """
         params: dict[str, object] = {**_paging(offset, limit, max_limit=100)}
-        if start_date and end_date and not 0 <= (end_date - start_date).days <= MAX_AUDIENCE_DAYS:
-            raise InvalidRequest(
-                f"Ask for an audience over at most {MAX_AUDIENCE_DAYS} days, from first to last."
-            )
+        if start_date and end_date:
+            _check_period(start_date, end_date)
         if start_date:
             params["startDate"] = start_date.isoformat()
         if end_date:
             params["endDate"] = end_date.isoformat()
-        path = f"/api/v2/song/{uuid}/audience/{_segment(platform)}"
-        return parse_audience(self._client.get(path, params=params))
+        return self._audiences.fetch_page(uuid, _text(platform), params)
+
+    def get_audience_series(
+        self, uuid: UUID, platform: str, *, start_date: date, end_date: date
+    ) -> Page[AudiencePoint]:
+        """Return all daily counts of a period of at most 90 days, both dates included, newest first.
+
+        One call, as long as they fit on one page of 100; more pages are asked for and put together. Raises
+        as `get_audience` does.
+        """
+        _check_period(start_date, end_date)
+        return self._audiences.fetch_period(uuid, _text(platform), start_date, end_date)
+
+    def has_audience(self, platform: str) -> bool | None:
+        """Return whether the plan has the audience of a platform; None where that is not known."""
+        return self._audiences.has(platform)
 
     def get_usage(self) -> Usage:
         """Return what the account may still spend. Free of charge."""
@@ -294,8 +307,21 @@ def _paging(offset: int, limit: int, *, max_limit: int) -> dict[str, int]:
     return {"offset": offset, "limit": limit}
 
 
+def _check_period(start_date: date, end_date: date) -> None:
+    """Raise InvalidRequest for a period that the API refuses, for the price of a call."""
+    if not 0 <= (end_date - start_date).days <= MAX_AUDIENCE_DAYS:
+        raise InvalidRequest(
+            f"Ask for an audience over at most {MAX_AUDIENCE_DAYS} days, from first to last."
+        )
+
+
 def _segment(text: str) -> str:
-    """Return the text as one segment of a path. Raises InvalidRequest for text that cannot be one.
+    """Return the text as one segment of a path. Raises InvalidRequest for text that cannot be one."""
+    return quote(_text(text), safe="")
+
+
+def _text(text: str) -> str:
+    """Return text that can be a segment of a path once it is escaped. Raises InvalidRequest for other text.
 
     "." and ".." are none, whatever the escaping: they would name another path. Nor can an address hold
     a lone surrogate.
@@ -303,4 +329,4 @@ def _segment(text: str) -> str:
     text = text.strip()
     if not text or text in (".", "..") or _NOT_IN_A_PATH.search(text):
         raise InvalidRequest("An identifier or search term is empty, or has characters that it cannot have.")
-    return quote(text, safe="")
+    return text

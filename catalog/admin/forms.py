@@ -11,7 +11,7 @@ from unfold.widgets import (
 
 from catalog.admin.keys import key_in
 from catalog.admin.track_list import filter_of
-from catalog.jobs.requests import LARGEST_SELECTION
+from catalog.jobs import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, Track
 from catalog.quota import current_account, estimate_calls, price_of, time_for
 from catalog.selection import TrackFilter, Unselectable, measure

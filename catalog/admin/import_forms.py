@@ -11,7 +11,7 @@ from unfold.widgets import (
 )
 
 from catalog.fetching import LIST_PAGE
-from catalog.jobs.requests import LAST_OFFSET
+from catalog.jobs import LAST_OFFSET
 from catalog.models import ImportDraft
 from catalog.models.import_rows import SHOWN_LENGTH
 from catalog.song_lists import LARGEST_FILE, LARGEST_LIST, UnreadableList, decode_file, read_list

@@ -15,7 +15,7 @@ from catalog.fetching import count_import_calls
 from catalog.jobs.events import MOST_EVENTS
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import MetadataFetchTask
-from catalog.quota import Price, current_account, estimate_calls, remaining_calls
+from catalog.quota import Price, current_account, estimate_audience_calls, estimate_calls, remaining_calls
 from catalog.words import duration, length_of_time, plural
 
 Status = MetadataFetchTask.Status
@@ -44,6 +44,8 @@ def running_time(job: MetadataFetchTask, *, now: datetime) -> str:
 
 def count_calls(job: MetadataFetchTask, tracks: int) -> int:
     """Return the calls that so many tracks of a job spend; an import only finds them."""
+    if job.is_audience:
+        return estimate_audience_calls(tracks, platforms=job.request["platforms"], days=job.request["days"])
     return count_import_calls(job, tracks) if job.is_import else estimate_calls(tracks)
 
 
@@ -185,7 +187,8 @@ def _retry_calls(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> int:
 
 
 def _calls_for_failures(job: MetadataFetchTask, count: int) -> int:
-    return count_import_calls(job, count) if job.is_list_import else estimate_calls(count)
+    is_listing = job.is_import and not job.is_list_import
+    return estimate_calls(count) if is_listing else count_calls(job, count)
 
 
 def _remaining(job: MetadataFetchTask) -> int:

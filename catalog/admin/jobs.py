@@ -23,6 +23,7 @@ from django.views.decorators.cache import never_cache
 from unfold.decorators import display
 
 from catalog import jobs
+from catalog.admin.answers import job_address, tell
 from catalog.admin.failures import failures_as_csv
 from catalog.admin.import_rows import ImportReportMixin
 from catalog.admin.job_list import (
@@ -38,7 +39,6 @@ from catalog.admin.job_list import (
 from catalog.admin.job_page import confirmation, find_job, page_context
 from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin, why_no_part
-from catalog.admin.tracks import job_address, tell
 from catalog.models import MetadataFetchTask
 from catalog.words import plural
 

@@ -25,8 +25,8 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
 from catalog import schedule
+from catalog.admin.answers import go_to, job_address, tell
 from catalog.admin.schedule_forms import AmountForm, RunNowForm, ScheduleForm
-from catalog.admin.tracks import go_to, job_address, tell
 from catalog.models import RefreshPolicy
 from catalog.quota import current_account
 from catalog.schedule import SWEEP, Refresh

@@ -11,6 +11,7 @@ from django.http import HttpRequest, QueryDict
 from unfold.contrib.filters.admin import DropdownFilter, RangeNumericListFilter, TextFilter
 from unfold.views import ChangeList
 
+from catalog.admin.audience_list import attach_audiences
 from catalog.models import Track, TrackQuerySet
 from catalog.selection import AUDIENCE, FRESHNESS, TrackFilter, known_genres
 
@@ -189,6 +190,7 @@ class TrackList(ChangeList):
         self.result_count = self.paginator.count
         page = self.paginator.page(self.page_num)
         self.page_num, self.result_list = page.number, page.object_list
+        attach_audiences(page.object_list)
         self.multi_page = self.paginator.num_pages > 1
         self.show_full_result_count = self.can_show_all = False
         # The same, so that no count stands in the page's head, which could not say that there are more.

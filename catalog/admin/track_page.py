@@ -57,7 +57,6 @@ class TrackPage(RefusingAdmin):
             },
         ),
     )
-    actions_detail = ("fetch_now",)
 
     def has_fetch_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("catalog.fetch_track")

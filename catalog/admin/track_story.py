@@ -299,6 +299,23 @@ class Answer:
         return words + (f", {self.seconds:.1f} seconds." if self.seconds is not None else ".")
 
 
+class AudienceAnswer(Answer):
+    """What became of a request for this track's audience."""
+
+    __slots__ = ()
+
+    @property
+    def headline(self) -> str:
+        match self.report.outcome:
+            case "updated":
+                return "Fetched."
+            case "unchanged":
+                return "Fetched: Soundcharts says nothing new."
+            case "skipped":
+                return "Not fetched: every day that was asked for is known."
+        return self.report.message
+
+
 def answer_of(job: MetadataFetchTask, track: Track) -> Answer:
     """Return what one of a track's own jobs has brought, from what it left in the database."""
     if job.is_active:

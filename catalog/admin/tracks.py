@@ -15,13 +15,17 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from catalog import jobs
+from catalog.admin.answers import go_to, job_address, tell
+from catalog.admin.audience_fetch import AudienceFetching
+from catalog.admin.audience_list import AudienceColumns
+from catalog.admin.audience_page import AudienceOnPage
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.imports import ImportMixin
 from catalog.admin.keys import key_in
 from catalog.admin.track_list import FILTERS, TrackList, filter_of
 from catalog.admin.track_page import TrackPage
 from catalog.explanations import explain
-from catalog.models import MetadataFetchTask, SortKey, Track
+from catalog.models import SortKey, Track
 from catalog.quota import estimate_calls, price_of, time_for
 from catalog.selection import Extent, TrackFilter, Unselectable, measure
 from catalog.words import plural
@@ -29,38 +33,15 @@ from catalog.words import plural
 logger = logging.getLogger(__name__)
 
 
-def go_to(request: HttpRequest, address: str) -> HttpResponse:
-    """Send the browser to another page, also from a dialog that was posted in the background."""
-    if request.headers.get("HX-Request"):
-        return HttpResponse(headers={"HX-Redirect": address})
-    return HttpResponseRedirect(address)
-
-
-def job_address(job: MetadataFetchTask) -> str:
-    return reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))
-
-
-def tell(request: HttpRequest, requested: jobs.Requested, *, is_elsewhere: bool = False) -> None:
-    """Say what became of a request for a job: on its page, or elsewhere with the way to it."""
-    job = requested.job
-    is_moving = job.status in (job.Status.PENDING, job.Status.RUNNING)
-    is_plain = requested.is_rung and not requested.is_joined
-    words: str = requested.sentence
-    if is_elsewhere:
-        words = format_html(
-            '{} <a class="ln-link" href="{}">Follow its progress</a>', requested.sentence, job_address(job)
-        )
-    elif is_moving:
-        words += " Its progress is shown here."
-    messages.add_message(request, messages.SUCCESS if is_plain else messages.WARNING, words)
-
-
 @admin.register(Track)
-class TrackAdmin(ImportMixin, TrackPage):
+class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage, TrackPage):
     class Media:
         js = ("catalog/covers.js",)
 
-    list_display = ("title", "isrc", "label_name", "genre", "release_date", "freshness")
+    list_display = (
+        *("title", "isrc", "label_name", "genre", "release_date", "freshness"),
+        *("audience_figure", "audience_trend"),
+    )
     list_filter = FILTERS
     list_filter_submit = True
     list_before_template = "catalog/track_filter.html"
@@ -73,8 +54,9 @@ class TrackAdmin(ImportMixin, TrackPage):
     # A track that was never fetched is a name and nothing else, not a row of dashes.
     empty_value_display = ""
     list_per_page = 50
-    actions = ("fetch_in_background", "create_bulk_task")
-    actions_list = ("import_from_api", "fetch_all_metadata")
+    actions = ("fetch_in_background", "create_bulk_task", *AudienceFetching.audience_actions)
+    actions_list = ("import_from_api", "fetch_all_metadata", "fetch_all_audience")
+    actions_detail = ("fetch_now", "fetch_audience_now")
 
     # --- permissions
 

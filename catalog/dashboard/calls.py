@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from catalog.fetching import LIST_PAGE
 from catalog.models import ApiAccount, ApiUsage, MetadataFetchTask
-from catalog.quota import estimate_calls
+from catalog.quota import estimate_audience_calls, estimate_calls
 
 SHOWN_DAYS = 30
 # Whole days by whose spending the forecast goes.
@@ -118,12 +118,22 @@ def _days(today: date) -> list[Day]:
 
 def _calls_needed() -> int:
     """Return what active jobs still need, as far as they are planned; of an import also the metadata."""
+    active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
+    # One by one: each has platforms and days of its own.
+    needed = sum(
+        estimate_audience_calls(
+            max(0, job.total_tracks - job.processed_tracks),
+            platforms=job.request["platforms"],
+            days=job.request["days"],
+        )
+        for job in active.filter(task_type__in=MetadataFetchTask.AUDIENCE)
+    )
     left: dict[str, int] = dict(
-        MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
+        active.exclude(task_type__in=MetadataFetchTask.AUDIENCE)
         .order_by()
         .values("task_type")
         .annotate(left=Sum(F("total_tracks") - F("processed_tracks")))
         .values_list("task_type", "left")
     )
     listed = max(0, left.pop(MetadataFetchTask.Type.IMPORT, 0))
-    return math.ceil(listed / LIST_PAGE) + estimate_calls(listed + max(0, sum(left.values())))
+    return needed + math.ceil(listed / LIST_PAGE) + estimate_calls(listed + max(0, sum(left.values())))

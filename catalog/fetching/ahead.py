@@ -5,18 +5,17 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from time import monotonic
-from uuid import UUID
 
 from django.conf import settings
 
 from catalog import jobs, quota
-from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.fetching.kinds import Kind, kind_of
+from catalog.fetching.results import Answers, Result
+from catalog.models import FetchChunk, MetadataFetchTask
 from catalog.quota import QuotaReserved
-from soundcharts.errors import SoundchartsError
-from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
 
 # Tracks that are worth a transaction, and how long answers may wait in memory to become so many.
@@ -28,54 +27,14 @@ NEAR_RESERVE = 10
 QUEUED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A track's part in a batch.
-
-    `item` is the uuid of a track that is to be fetched, empty for one that is fresh or gone. `answer` is
-    a song or an error, None for one that is not to be fetched or has no answer yet. `is_elsewhere` says
-    that a worker of another job has the track under way: here it waits until that has an end.
-    """
-
-    track_id: int
-    item: str = ""
-    answer: Song | SoundchartsError | None = None
-    is_elsewhere: bool = False
-
-    @property
-    def is_unanswered(self) -> bool:
-        return bool(self.item) and self.answer is None
-
-    @property
-    def is_to_be_asked(self) -> bool:
-        return bool(self.item) and not self.is_elsewhere
-
-
-@dataclass(slots=True)
-class Answers:
-    """What came of one or several batches, in the chunk's order.
-
-    `calls` of the quota were spent. `error` is what left some of the tracks without an answer.
-    """
-
-    results: list[Result] = field(default_factory=list)
-    calls: int = 0
-    error: SoundchartsError | None = None
-
-    def add(self, other: "Answers") -> None:
-        """Put the answers of the next batch behind these; the first error is the one that is told."""
-        self.results += other.results
-        self.calls += other.calls
-        self.error = self.error or other.error
-
-
-def useful_depth(service: SoundchartsService) -> int:
+def useful_depth(*, is_proven: bool) -> int:
     """Return how many calls one process should keep under way.
 
-    One, until it is known whether the account has batch calls: that is asked once, not by many calls at
-    the same time. Else no more than may start within a second: others would only wait for their turn.
+    One, until it is known how the account answers, whether it has batch calls or a platform: that is asked
+    once, not by many calls at the same time. Else no more than may start within a second: others would
+    only wait for their turn.
     """
-    if not service.knows_batches:
+    if not is_proven:
         return 1
     return max(1, min(settings.FETCH_AHEAD, math.ceil(settings.SOUNDCHARTS_CALLS_PER_MINUTE / 60)))
 
@@ -102,6 +61,7 @@ class BatchesAhead:
         `depth` calls are kept under way; by default as many as are of use. `workers` spend the same quota.
         """
         self._job = job
+        self._kind = kind_of(job)
         self._track_ids = chunk.track_ids if limit is None else chunk.track_ids[: chunk.position + limit]
         self._service = service
         self._batch_size = batch_size
@@ -116,11 +76,15 @@ class BatchesAhead:
 
         Returns how many more may be queued: above 0 only when the chunk has no more.
         """
-        depth = useful_depth(self._service) if self._depth is None else self._depth
-        if not quota.leaves_reserve(self._service, calls=NEAR_RESERVE * QUEUED * depth * self._workers):
+        calls = QUEUED * self._workers * self._kind.calls_a_batch(self._job)
+        depth = self._depth
+        if depth is None:
+            depth = useful_depth(is_proven=self._kind.is_proven(self._job, self._service))
+        if not quota.leaves_reserve(self._service, calls=NEAR_RESERVE * calls * depth):
             # Others may have begun since this chunk did.
             self._workers = max(1, jobs.count_living_leases())
-        if not quota.leaves_reserve(self._service, calls=2 * QUEUED * depth * self._workers):
+            calls = QUEUED * self._workers * self._kind.calls_a_batch(self._job)
+        if not quota.leaves_reserve(self._service, calls=2 * calls * depth):
             # Near the reserve one call at a time, so that what others spend meanwhile is a few calls at most.
             depth = 1
         # Behind the calls that all threads make there are always some to begin when one of them ends.
@@ -128,7 +92,7 @@ class BatchesAhead:
         wanted -= len(self._under_way)
         batches = self._next_batches(wanted if room is None else min(wanted, room))
         for batch in batches:
-            answers = fetch_threads().submit(_fetch, self._service, batch, self._margin)
+            answers = fetch_threads().submit(_fetch, self._kind, self._service, batch, self._margin)
             self._under_way.append((batch, answers))
         return wanted - len(batches)
 
@@ -199,24 +163,18 @@ class BatchesAhead:
         # Kept here until all queries have worked: after one that fails, the same tracks come next.
         cursor, opened = self._cursor, list(self._open)
         # A person who waits for one track does not wait for a bulk job to come to it.
-        elsewhere = set() if self._service.is_interactive else jobs.tracks_under_way(except_job=self._job.pk)
+        elsewhere = (
+            set()
+            if self._service.is_interactive
+            else jobs.tracks_under_way(except_job=self._job.pk, task_types=self._kind.task_types)
+        )
         while len(batches) < count and cursor < len(self._track_ids):
             window = self._track_ids[cursor : cursor + (count - len(batches)) * self._batch_size]
-            known = {
-                pk: (uuid, fetched_at)
-                for pk, uuid, fetched_at in Track.objects.filter(pk__in=window).values_list(
-                    "pk", "uuid", "metadata_fetched_at"
-                )
-            }
+            wanted = self._kind.find(self._job, self._service, window)
             for track_id in window:
-                uuid, fetched_at = known.get(track_id, (None, None))
-                is_wanted = uuid is not None and (fetched_at is None or fetched_at < self._job.fresh_after)
+                result = wanted.get(track_id, Result(track_id))
                 opened.append(
-                    Result(
-                        track_id,
-                        str(uuid) if is_wanted else "",
-                        is_elsewhere=is_wanted and track_id in elsewhere,
-                    )
+                    replace(result, is_elsewhere=True) if result.item and track_id in elsewhere else result
                 )
                 if sum(result.is_to_be_asked for result in opened) == self._batch_size:
                     batches.append(opened)
@@ -229,19 +187,18 @@ class BatchesAhead:
         return batches
 
 
-def _fetch(service: SoundchartsService, batch: list[Result], margin: int) -> Answers:
-    wanted = {UUID(result.item): result for result in batch if result.is_to_be_asked}
+def _fetch(kind: Kind, service: SoundchartsService, batch: list[Result], margin: int) -> Answers:
+    def may_call() -> bool:
+        return service.is_interactive or quota.leaves_reserve(service, calls=margin)
+
+    wanted = [result for result in batch if result.is_to_be_asked]
     if not wanted:
         return Answers(batch)
-    if not service.is_interactive and not quota.leaves_reserve(service, calls=margin):
+    if not may_call():
         return Answers(batch, error=QuotaReserved())
     with service.count_calls() as meter:
-        answer = service.get_songs(list(wanted))
-    found = {
-        result.item: answer.songs.get(uuid) or answer.errors.get(uuid) for uuid, result in wanted.items()
-    }
-    results = [replace(result, answer=found.get(result.item)) for result in batch]
-    return Answers(results, meter.spent, answer.interrupted_by)
+        found, error = kind.fetch(service, wanted, may_call=may_call)
+    return Answers([found.get(result.track_id, result) for result in batch], meter.spent, error)
 
 
 def fetch_threads() -> ThreadPoolExecutor:

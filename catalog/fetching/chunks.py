@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,13 +12,16 @@ from uuid import uuid4
 from django.conf import settings
 
 from catalog import jobs, quota
-from catalog.fetching.ahead import Answers, BatchesAhead
+from catalog.fetching.ahead import BatchesAhead
 from catalog.fetching.imports import import_page, why_listing_failed
+from catalog.fetching.kinds import Kind, kind_of
 from catalog.fetching.lists import ItemsRun, import_items
+from catalog.fetching.results import Answers
 from catalog.fetching.saving import again_on_a_new_connection, save_results
 from catalog.fetching.shift import Shift
 from catalog.mapping import TrackReport
 from catalog.models import FetchChunk, MetadataFetchTask, Track
+from soundcharts.audience import PlatformForbidden
 from soundcharts.errors import InvalidResponse, RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
@@ -79,7 +82,7 @@ def run_chunk(
     calls that were begun for this chunk; `shift` begins those of the next one while this one ends.
     """
     job = MetadataFetchTask.objects.get(pk=chunk.job_id)
-    run = _Run(job, chunk, service, lambda: should_stop() or not jobs.is_wanted(chunk), shift)
+    run = _Run(job, kind_of(job), chunk, service, lambda: should_stop() or not jobs.is_wanted(chunk), shift)
     try:
         while chunk.finished_at is None:
             try:
@@ -97,8 +100,8 @@ def run_chunk(
                 if job.is_list_import:
                     import_items(run.items_run, given_up=error)
                     continue
-                if job.is_import:
-                    _fail_import(error, job)
+                if job.is_import or (_ends_job(error, job) and not is_interactive):
+                    _fail(error, job)
                     break
                 run.reports.extend(_give_up(error, run))
                 ahead = None
@@ -118,6 +121,7 @@ class _Run:
     """A chunk that is being worked on, and what has been reported of its tracks."""
 
     job: MetadataFetchTask
+    kind: Kind
     chunk: FetchChunk
     service: SoundchartsService
     should_stop: Callable[[], bool]
@@ -126,7 +130,7 @@ class _Run:
 
     def batches(self, **options: int) -> BatchesAhead:
         """Return the chunk's batches from its position on, none of them begun."""
-        options = {"batch_size": self.service.effective_batch_size} | options
+        options = {"batch_size": self.kind.batch_size(self.service)} | options
         return BatchesAhead(self.job, self.chunk, self.service, **options)
 
     @property
@@ -207,11 +211,13 @@ def _save(answers: Answers, run: _Run) -> None:
     So nothing that is paid for is lost, and the position still says all.
     """
     results = answers.results
-    while results and results[-1].is_unanswered and not results[-1].is_elsewhere:
+    while results and results[-1].is_unanswered and not (results[-1].is_elsewhere or results[-1].part):
         results = results[:-1]
     if results:
         delay = _delay_after(answers.error)
-        run.reports.extend(save_results(run.chunk, results, calls=answers.calls, delay=delay))
+        run.reports.extend(
+            save_results(run.chunk, results, calls=answers.calls, delay=delay, save=run.kind.save)
+        )
     else:
         jobs.record_calls(run.job.pk, answers.calls)
     if answers.error is not None and (answers.error.stops_all or len(results) < len(answers.results)):
@@ -232,7 +238,7 @@ def _delay_after(error: SoundchartsError | None) -> jobs.Delay:
 
 def _is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChunk) -> bool:
     """Pause the job or postpone the chunk if that is what an error asks for; return whether it was."""
-    if error.stops_all and not (job.is_import and not job.is_list_import and error.code == "forbidden"):
+    if error.stops_all and not _ends_job(error, job):
         _pause(job, chunk, code=error.code, reason=str(error))
         return True
     if isinstance(error, RateLimited):
@@ -264,10 +270,17 @@ def _pause(job: MetadataFetchTask, chunk: FetchChunk, *, code: str, reason: str)
     jobs.release_chunk(chunk)
 
 
-def _fail_import(error: SoundchartsError, job: MetadataFetchTask) -> None:
+def _ends_job(error: SoundchartsError, job: MetadataFetchTask) -> bool:
+    """Return whether an error means that a job can do nothing of what it is about."""
+    is_listing = job.is_import and not job.is_list_import
+    return isinstance(error, PlatformForbidden) or (is_listing and error.code == "forbidden")
+
+
+def _fail(error: SoundchartsError, job: MetadataFetchTask) -> None:
+    reason = why_listing_failed(job.request["artist_uuid"], error) if job.is_import else str(error)
     # Before its chunk is given back: while the job runs, another worker would make the same call again.
     try:
-        jobs.fail_job(job, code=error.code, reason=why_listing_failed(job.request["artist_uuid"], error))
+        jobs.fail_job(job, code=error.code, reason=reason)
     except jobs.IllegalTransition:
         logger.info("job %s: had ended already", job.pk)
 
@@ -277,16 +290,41 @@ def _give_up(error: SoundchartsError, run: _Run, **options: int) -> list[TrackRe
     failed = [
         replace(result, answer=error) if result.item else result for result in run.batches(**options).peek()
     ]
-    return save_results(run.chunk, failed, calls=0)
+    return save_results(run.chunk, failed, calls=0, save=run.kind.save)
 
 
 def fetch_track_now(track: Track, *, requested_by: jobs.User = None) -> tuple[MetadataFetchTask, TrackReport]:
-    """Fetch one track while somebody waits; return its job and what happened.
+    """Fetch the metadata of one track while somebody waits; return its job and what happened."""
+    requested = jobs.request_metadata([track.pk], requested_by=requested_by, is_rung=False)
+    return _fetch_now(requested, requested_by)
+
+
+def fetch_audience_now(
+    track: Track,
+    *,
+    platforms: Sequence[str] | None = None,
+    days: int | None = None,
+    fill_gaps: bool = False,
+    requested_by: jobs.User = None,
+) -> tuple[MetadataFetchTask, TrackReport]:
+    """Fetch the audience of one track while somebody waits; return its job and what happened."""
+    requested = jobs.request_audience(
+        [track.pk],
+        platforms=platforms,
+        days=days,
+        fill_gaps=fill_gaps,
+        requested_by=requested_by,
+        is_rung=False,
+    )
+    return _fetch_now(requested, requested_by)
+
+
+def _fetch_now(requested: jobs.Requested, requested_by: jobs.User) -> tuple[MetadataFetchTask, TrackReport]:
+    """Do the job of one track here and now.
 
     The same way as every other fetch: a job, a chunk, a lease, so that a crash loses nothing and a
     second click joins the first. The report's outcome is `busy` when somebody else is at it right now.
     """
-    requested = jobs.request_metadata([track.pk], requested_by=requested_by, is_rung=False)
     job = requested.job
     if job.status == job.Status.PAUSED:
         # Somebody else may resume it at the same moment.

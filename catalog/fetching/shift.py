@@ -8,6 +8,7 @@ from django.conf import settings
 
 from catalog import doorbell, jobs
 from catalog.fetching.ahead import BatchesAhead
+from catalog.fetching.kinds import kind_of
 from catalog.models import FetchChunk, MetadataFetchTask
 from soundcharts.service import SoundchartsService
 
@@ -52,7 +53,7 @@ class Shift:
                 job,
                 self._next,
                 self._service,
-                batch_size=self._service.effective_batch_size,
+                batch_size=kind_of(job).batch_size(self._service),
                 workers=jobs.count_living_leases(),
             )
         if self._ahead is not None:

@@ -1,6 +1,13 @@
 """Jobs: asking for them, planning, leases, states. The only writer of job and chunk state."""
 
+from catalog.jobs.audience import note_refused_platforms
+from catalog.jobs.audience_requests import (
+    request_audience,
+    request_filtered_audience,
+    request_stale_audience,
+)
 from catalog.jobs.events import User
+from catalog.jobs.import_requests import LAST_OFFSET, request_import, request_list_import
 from catalog.jobs.leases import (
     MAX_LEASES,
     SUSPICIOUS_LEASES,
@@ -23,19 +30,17 @@ from catalog.jobs.leases import (
     split_chunk,
     tracks_under_way,
 )
+from catalog.jobs.making import LARGEST_SELECTION, Requested
 from catalog.jobs.pace import tracks_per_second
 from catalog.jobs.planning import add_imported_tracks, plan_job
 from catalog.jobs.pruning import Pruned, prune_ended_jobs
 from catalog.jobs.requests import (
-    Requested,
     jobs_of_track,
     request_filtered_metadata,
-    request_import,
-    request_list_import,
     request_metadata,
-    request_retry,
     request_stale_metadata,
 )
+from catalog.jobs.retries import request_retry
 from catalog.jobs.states import (
     IllegalTransition,
     cancel_job,
@@ -50,6 +55,8 @@ from catalog.jobs.unreadable import PAUSED as WHY_UNREADABLE
 from catalog.jobs.unreadable import UNREADABLE, UNREADABLE_BATCHES, note_unreadable
 
 __all__ = [
+    "LARGEST_SELECTION",
+    "LAST_OFFSET",
     "MAX_LEASES",
     "SUSPICIOUS_LEASES",
     "UNREADABLE",
@@ -75,6 +82,7 @@ __all__ = [
     "is_wanted",
     "jobs_of_track",
     "lease_count_after_advance",
+    "note_refused_platforms",
     "note_unreadable",
     "pause_job",
     "plan_job",
@@ -84,11 +92,14 @@ __all__ = [
     "record_outcomes",
     "release_chunk",
     "renew_lease",
+    "request_audience",
+    "request_filtered_audience",
     "request_filtered_metadata",
     "request_import",
     "request_list_import",
     "request_metadata",
     "request_retry",
+    "request_stale_audience",
     "request_stale_metadata",
     "resume_job",
     "ring",

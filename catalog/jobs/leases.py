@@ -6,7 +6,7 @@ whether it happened, and all its times come from the database's clock.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -100,9 +100,11 @@ def count_living_leases() -> int:
     return FetchChunk.objects.filter(finished_at=None, lease_expires_at__gte=Now()).count()
 
 
-def tracks_under_way(*, except_job: int) -> set[int]:
-    """Return the tracks that workers of other jobs have leased and not yet saved."""
-    leased = FetchChunk.objects.filter(finished_at=None, lease_expires_at__gte=Now()).exclude(job=except_job)
+def tracks_under_way(*, except_job: int, task_types: Sequence[str]) -> set[int]:
+    """Return the tracks that workers of other jobs of these types have leased and not yet saved."""
+    leased = FetchChunk.objects.filter(
+        finished_at=None, lease_expires_at__gte=Now(), job__task_type__in=task_types
+    ).exclude(job=except_job)
     return {
         track_id
         for track_ids, position in leased.values_list("track_ids", "position")

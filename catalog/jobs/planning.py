@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
 
 from catalog.jobs import events
+from catalog.jobs.audience import next_audience_tracks
 from catalog.jobs.states import Status, finish_if_done, note_planned, ring, ring_on_commit
 from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, Track, TrackQuerySet
 from catalog.selection import TrackFilter, Unindexed
@@ -96,6 +97,8 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
     room = settings.CHUNK_SIZE * (CHUNKS_PER_STEP if job.plan_steps else CHUNKS_OF_FIRST_STEP)
     if job.request["what"] == "failures":
         return _next_failures(job, room)
+    if job.is_audience:
+        return next_audience_tracks(job, room=room)
     if limit is not None:
         room = min(room, limit - position["count"])
     find = _filtered_tracks if job.request["what"] == "filtered" else _stale_tracks
@@ -134,20 +137,15 @@ def _filtered_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQ
     What is fetched meanwhile, by this job or another, is newer than `fresh_after`, and so in neither phase.
     """
     asked = job.request
-    selection = TrackFilter.parse(asked["filter"])
-    # Of many, the keys are walked, once through the table for all steps; few are looked up at each step.
-    is_walked = selection.selects_many(now=job.created_at)
-    tracks = selection.apply(Track.objects.all(), now=job.created_at, by="order" if is_walked else "filter")
-    key = F("pk") if is_walked else Unindexed("pk")
-    tracks = tracks.alias(key=key, fetched_at=Unindexed("metadata_fetched_at"))
-    tracks = tracks.filter(Q(key__gt=position.get("after_id", 0), key__lte=asked["last_id"]))
+    tracks = TrackFilter.parse(asked["filter"]).walk(
+        now=job.created_at, after_id=position.get("after_id", 0), last_id=asked["last_id"]
+    )
+    tracks = tracks.alias(fetched_at=Unindexed("metadata_fetched_at"))
     if asked["only_stale"]:
         tracks = tracks.awaited(now=job.created_at)
     if position["phase"] == "never_fetched":
-        tracks = tracks.filter(Q(fetched_at=None))
-    else:
-        tracks = tracks.filter(Q(fetched_at__lt=job.fresh_after))
-    return tracks.order_by("pk")
+        return tracks.filter(Q(fetched_at=None))
+    return tracks.filter(Q(fetched_at__lt=job.fresh_after))
 
 
 def _next_failures(job: MetadataFetchTask, room: int) -> tuple[list[int], dict[str, Any], bool]:

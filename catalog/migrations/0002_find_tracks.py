@@ -48,14 +48,17 @@ NEW_WORDS = "VALUES (new.id, new.name, new.credit_name, new.isrc)"
 OLD_WORDS = "VALUES ('delete', old.id, old.name, old.credit_name, old.isrc)"
 INSERT = "INSERT INTO catalog_track_words (rowid, name, credit_name, isrc)"
 DELETE = "INSERT INTO catalog_track_words (catalog_track_words, rowid, name, credit_name, isrc)"
-ON_SQLITE = (
-    "CREATE VIRTUAL TABLE catalog_track_words USING fts5 (name, credit_name, isrc, content='catalog_track', "
-    "content_rowid='id', columnsize=0, prefix='2 3', tokenize='unicode61 remove_diacritics 2')",
+TRIGGERS = (
     f"CREATE TRIGGER catalog_track_words_insert AFTER INSERT ON catalog_track BEGIN {INSERT} {NEW_WORDS}; END",
     f"CREATE TRIGGER catalog_track_words_delete AFTER DELETE ON catalog_track BEGIN {DELETE} {OLD_WORDS}; END",
     "CREATE TRIGGER catalog_track_words_update AFTER UPDATE OF name, credit_name, isrc ON catalog_track "
     "WHEN old.name <> new.name OR old.credit_name <> new.credit_name OR old.isrc <> new.isrc "
     f"BEGIN {DELETE} {OLD_WORDS}; {INSERT} {NEW_WORDS}; END",
+)
+ON_SQLITE = (
+    "CREATE VIRTUAL TABLE catalog_track_words USING fts5 (name, credit_name, isrc, content='catalog_track', "
+    "content_rowid='id', columnsize=0, prefix='2 3', tokenize='unicode61 remove_diacritics 2')",
+    *TRIGGERS,
     "INSERT INTO catalog_track_words (catalog_track_words) VALUES ('rebuild')",
 )
 DOWN = {

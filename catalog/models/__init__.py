@@ -1,6 +1,14 @@
 """What is kept: tracks, the jobs that fetch for them, each job's chunks and failures, and what was seen."""
 
 from catalog.models.accounts import ApiAccount, ApiUsage
+from catalog.models.audience import (
+    TREND_DAYS,
+    AudienceDay,
+    AudienceRecording,
+    TrackAudience,
+    audience_stale_before,
+    platform_names,
+)
 from catalog.models.fetch_tasks import FetchChunk, FetchFailure, MetadataFetchTask
 from catalog.models.import_rows import ImportDraft, ImportRow
 from catalog.models.job_events import FailureCount, JobEvent
@@ -20,8 +28,11 @@ from catalog.models.tracks import (
 
 __all__ = [
     "METADATA_FIELDS",
+    "TREND_DAYS",
     "ApiAccount",
     "ApiUsage",
+    "AudienceDay",
+    "AudienceRecording",
     "CatalogueSnapshot",
     "FailureCount",
     "FetchChunk",
@@ -34,11 +45,14 @@ __all__ = [
     "RefreshPolicy",
     "SortKey",
     "Track",
+    "TrackAudience",
     "TrackChange",
     "TrackChangeQuerySet",
     "TrackQuerySet",
+    "audience_stale_before",
     "check_web_address",
     "is_stale",
+    "platform_names",
     "read_refresh_days",
     "refresh_days",
     "stale_before",

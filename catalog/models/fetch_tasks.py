@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from catalog.models.audience import platform_names
 from catalog.models.tracks import Track
 
 
@@ -29,6 +30,7 @@ class MetadataFetchTask(models.Model):
         CANCELLED = "cancelled", "Cancelled"  # stopped for good, by hand
 
     ACTIVE = (Status.PENDING, Status.RUNNING, Status.PAUSED)
+    AUDIENCE = (Type.AUDIENCE, Type.BULK_AUDIENCE)
     ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
     task_type = models.CharField("type", max_length=20, choices=Type)
@@ -144,6 +146,17 @@ class MetadataFetchTask(models.Model):
     def is_list_import(self) -> bool:
         """Whether it imports a list that somebody brought, rather than one of Soundcharts' own."""
         return self.is_import and "list" in self.request
+
+    @property
+    def is_audience(self) -> bool:
+        return self.task_type in self.AUDIENCE
+
+    @property
+    def refused_sentence(self) -> str:
+        """Which platforms of an audience job the plan lacks, in words; empty when it has them all."""
+        if not (refused := self.request.get("refused")):
+            return ""
+        return f"The Soundcharts plan does not include {platform_names(refused)}: not asked for any more."
 
     @property
     def progress_percent(self) -> int:

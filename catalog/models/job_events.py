@@ -22,6 +22,7 @@ class JobEvent(models.Model):
         FAILED = "failed", "Failed"
         CANCELLED = "cancelled", "Cancelled"
         RETRIED = "retried", "Tried again"  # as another job
+        REFUSED = "refused", "Refused in part"  # the plan lacks a platform
 
     job = models.ForeignKey(MetadataFetchTask, on_delete=models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

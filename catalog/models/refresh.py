@@ -20,11 +20,12 @@ class RefreshPolicy(models.Model):
 
     class Kind(models.TextChoices):
         METADATA = "metadata", "Refresh of stale metadata"
+        AUDIENCE = "audience", "Refresh of audience"
 
     class Outcome(models.TextChoices):
         MADE = "made", "Made a task"
         JOINED = "joined", "Joined the task that was there"
-        FRESH = "fresh", "Every track was fresh"
+        FRESH = "fresh", "Everything was fresh"
 
     kind = models.CharField(max_length=20, primary_key=True, choices=Kind)
     max_age_days = models.PositiveIntegerField(
@@ -60,20 +61,20 @@ class RefreshPolicy(models.Model):
     @property
     def days(self) -> int:
         """After how many days what was fetched is stale: as staff have set it, else as the settings say."""
-        return _days_or_setting(self.max_age_days)
+        return _days_or_setting(self.kind, self.max_age_days)
 
 
 def read_refresh_days(kind: RefreshPolicy.Kind = RefreshPolicy.Kind.METADATA) -> int:
     """Return after how many days what was fetched is stale, as the database says now."""
     days = RefreshPolicy.objects.filter(pk=kind).values_list("max_age_days", flat=True).first()
     _remembered[kind] = (time.monotonic() + REMEMBERED_SECONDS, days)
-    return _days_or_setting(days)
+    return _days_or_setting(kind, days)
 
 
 def refresh_days(kind: RefreshPolicy.Kind = RefreshPolicy.Kind.METADATA) -> int:
     """Return the same from memory where it was read a moment ago: a list asks for every row."""
     until, days = _remembered.get(kind, (0.0, None))
-    return _days_or_setting(days) if time.monotonic() < until else read_refresh_days(kind)
+    return _days_or_setting(kind, days) if time.monotonic() < until else read_refresh_days(kind)
 
 
 def forget_refresh_days() -> None:
@@ -81,5 +82,8 @@ def forget_refresh_days() -> None:
     _remembered.clear()
 
 
-def _days_or_setting(days: int | None) -> int:
-    return settings.METADATA_REFRESH_DAYS if days is None else days
+def _days_or_setting(kind: str, days: int | None) -> int:
+    if days is not None:
+        return days
+    is_audience = kind == RefreshPolicy.Kind.AUDIENCE
+    return settings.AUDIENCE_REFRESH_DAYS if is_audience else settings.METADATA_REFRESH_DAYS

@@ -165,7 +165,19 @@ class Track(models.Model):
         db_constraint=False,
         help_text="The task that last asked Soundcharts for this track.",
     )
-    audience_fetched_at = models.DateTimeField("audience fetched", null=True, blank=True)
+    audience_fetched_at = models.DateTimeField(
+        "audience fetched",
+        null=True,
+        blank=True,
+        help_text="When Soundcharts last answered for this track's audience on any platform.",
+    )
+    # For sorting the list by an index; what it shows is in TrackAudience.
+    audience_total = models.BigIntegerField(
+        default=0, db_default=0, editable=False, help_text="The latest figure on the first platform."
+    )
+    audience_gain = models.BigIntegerField(
+        default=0, db_default=0, editable=False, help_text="What the last 28 days added to it."
+    )
     created_at = models.DateTimeField("added", auto_now_add=True)
     updated_at = models.DateTimeField("changed", auto_now=True)
 
@@ -184,6 +196,8 @@ class Track(models.Model):
             models.Index(fields=("genre", "id"), include=_COUNTED, name="track_by_genre"),
             models.Index(fields=("release_date", "id"), include=_COUNTED, name="track_by_release_date"),
             models.Index(fields=("audience_fetched_at", "id"), name="track_by_audience"),
+            models.Index(fields=("audience_total", "id"), name="track_by_audience_total"),
+            models.Index(fields=("audience_gain", "id"), name="track_by_audience_gain"),
             models.Index(fields=("metadata_error", "id"), name="track_by_error"),
             # What is not asked for again yet: few, and subtracted from what is stale.
             models.Index(

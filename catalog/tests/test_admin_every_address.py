@@ -29,6 +29,7 @@ STAFF = ("Outsider", *VIEWER)
 VISITORS = (*STAFF, "anonymous")
 
 SUBMITTED = {"_form_submitted": "on"}
+AUDIENCE = SUBMITTED | {"platforms": "spotify", "days": ""}
 TICKED = {"_selected_action": "{track}", "select_across": "0"}
 
 
@@ -66,6 +67,12 @@ EXPECTED = {
     f"{TRACK} create_bulk_task": Address(
         **ACTION, press=TICKED | {"action": "create_bulk_task", "fetch": "all"}, button="list"
     ),
+    f"{TRACK} fetch_audience_of_chosen": Address(
+        **ACTION, press=TICKED | {"action": "fetch_audience_of_chosen", "fetch": "all"}, button="list"
+    ),
+    f"{TRACK} export_audience": Address(
+        VIEWER, VIEWER, press=TICKED | {"action": "export_audience"}, button="list"
+    ),
     f"{TRACK} delete_selected": Address(
         VIEWER, NOBODY, press=TICKED | {"action": "delete_selected", "post": "yes"}, button="list"
     ),
@@ -77,6 +84,12 @@ EXPECTED = {
     f"{TRACK}<int:track_id>/panel/": LIST,
     f"{TRACK}<int:track_id>/release/": Address(
         NOBODY, EDITOR, press={"field": "name"}, get_refusal=405, button="track"
+    ),
+    f"{TRACK}<int:track_id>/audience/": LIST,
+    f"{TRACK}audience-price/": Address(OPERATOR, OPERATOR),
+    f"{TRACK}fetch_all_audience/": Address(OPERATOR, OPERATOR, press=AUDIENCE, button="list"),
+    f"{TRACK}<path:object_id>/fetch_audience_now/": Address(
+        OPERATOR, OPERATOR, press=AUDIENCE, button="track"
     ),
     f"{TRACK}fetch_all_metadata/": Address(OPERATOR, OPERATOR, press=SUBMITTED, button="list"),
     f"{TRACK}<path:object_id>/fetch_now/": Address(OPERATOR, OPERATOR, press=SUBMITTED, button="track"),
@@ -288,9 +301,10 @@ def test_a_press_stands_in_the_log_in_the_name_of_who_pressed(address, clients, 
 
 
 def test_whoever_may_post_either_presses_something_or_only_reads():
-    # The first step of an import only keeps what was typed.
+    # The first step of an import only keeps what was typed, and prices are for those who may spend.
     only_reads = {address for address, row in EXPECTED.items() if row.press is None and row.post} - {
-        f"{TRACK}import/"
+        f"{TRACK}import/",
+        f"{TRACK}audience-price/",
     }
     assert {EXPECTED[address].post for address in only_reads} <= {VIEWER, STAFF}
 

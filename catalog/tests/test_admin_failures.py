@@ -15,7 +15,7 @@ from catalog.admin import csv_export
 from catalog.admin.csv_export import safe_cell
 from catalog.explanations import EXPLANATIONS, explain
 from catalog.fetching import work_on_job
-from catalog.jobs import requests
+from catalog.jobs import retries
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask, Track
 from catalog.tests.addresses import page_of
 
@@ -236,7 +236,7 @@ def test_more_failures_than_a_selection_holds_are_tried_again_too(
     tracks = [make_track(number) for number in range(7)]
     job = make_failed_job(*tracks)
     settings.CHUNK_SIZE = 2
-    monkeypatch.setattr(requests, "LARGEST_SELECTION", 3)
+    monkeypatch.setattr(retries, "LARGEST_SELECTION", 3)
     tracks[3].delete()
 
     retry = jobs.request_retry(job).job

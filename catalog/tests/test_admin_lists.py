@@ -264,7 +264,7 @@ def fill(db: None) -> Callable[[int], None]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("address", "most"), [(TRACKS, 8), (JOBS, 6), (FAILURES, 7)])
+@pytest.mark.parametrize(("address", "most"), [(TRACKS, 9), (JOBS, 6), (FAILURES, 7)])
 def test_a_list_of_50_takes_no_more_queries_than_one_of_5(staff_client, fill, address, most):
     fill(5)
     with_5 = count_queries(staff_client, address)
@@ -282,7 +282,8 @@ def test_the_form_of_a_track_takes_few_queries_whatever_the_catalogue_holds(staf
     fill(50)
 
     assert count_queries(staff_client, address) == with_5
-    assert with_5 <= 15
+    # Two of them for the audience.
+    assert with_5 <= 17
 
 
 @pytest.mark.django_db

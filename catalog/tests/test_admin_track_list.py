@@ -297,5 +297,5 @@ def test_a_page_takes_few_queries_however_many_tracks_there_are(staff_client, qu
         counts.add(len(queries))
 
     assert len(counts) == 1
-    # Session, user and two of permissions; genres, count, keys, tracks.
-    assert max(counts) <= 8
+    # Session, user and two of permissions; genres, count, keys, tracks, audiences.
+    assert max(counts) <= 9

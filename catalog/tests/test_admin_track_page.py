@@ -597,4 +597,4 @@ def test_a_long_history_takes_no_more_queries_than_a_short_one(
 
     with_2 = live(2)
 
-    assert live(20) == with_2 <= {"change": 16, "panel": 16, "history": 9}[part]
+    assert live(20) == with_2 <= {"change": 18, "panel": 16, "history": 9}[part]

@@ -113,7 +113,7 @@ def test_a_real_beat_makes_the_job_and_picks_up_an_edit_without_a_restart(
 ):
     with real_beat(tmp_path / "var", **startup_code(tmp_path / "code", A_MINUTE_AHEAD)) as process:
         wait_until(lambda: MetadataFetchTask.objects.count() == 1)
-        first = RefreshPolicy.objects.get().last_run_at
+        first = RefreshPolicy.objects.get(pk=METADATA.kind).last_run_at
         assert row().total_run_count == 1
         wait_until(lambda: broker.llen("liner-notes") >= 1)
 
@@ -122,7 +122,7 @@ def test_a_real_beat_makes_the_job_and_picks_up_an_edit_without_a_restart(
         staff_client.post(FORM, values | {"max_age_days": "30"})
         assert timing_words(row()) == f"every day at {soon:%H:%M} UTC"
         wait_until(lambda: row().total_run_count == 2, seconds=20)
-        assert RefreshPolicy.objects.get().last_run_at > first
+        assert RefreshPolicy.objects.get(pk=METADATA.kind).last_run_at > first
         assert process.poll() is None
     assert (tmp_path / "var" / "beat-alive").exists()
 
@@ -158,7 +158,7 @@ def test_what_is_due_is_run_and_written_down_at_once(due):
     running = scheduler()
     tick_for_all(running)
     job = MetadataFetchTask.objects.get()
-    assert RefreshPolicy.objects.get().last_run_job == job
+    assert RefreshPolicy.objects.get(pk=METADATA.kind).last_run_job == job
     assert (row().total_run_count, timezone.now() - row().last_run_at < timedelta(seconds=10)) == (1, True)
     tick_for_all(running)
     tick_for_all(scheduler())
@@ -182,7 +182,7 @@ def test_a_second_beat_does_not_run_again_what_ended_meanwhile(due):
     assert MetadataFetchTask.objects.count() == 1
 
 
-@pytest.mark.parametrize("step", ["catalog.schedule.run", "catalog.jobs.requests._ring_on_commit"])
+@pytest.mark.parametrize("step", ["catalog.schedule.run", "catalog.jobs.making._ring_on_commit"])
 def test_killed_before_it_was_done_nothing_happened_and_the_next_beat_does_it(due, step):
     die_before(step, lambda: tick_for_all(scheduler()))
     assert row().total_run_count == 0

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from catalog import jobs
-from catalog.jobs.requests import LARGEST_SELECTION, LAST_OFFSET
+from catalog.jobs import LARGEST_SELECTION, LAST_OFFSET
 from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, Track
 from catalog.tests.tracks import add_tracks
 from config.celery import app

@@ -50,7 +50,7 @@ def test_migrating_again_changes_nothing():
     before = PeriodicTask.objects.values().get(name=METADATA.beat_name)
     call_command("migrate", verbosity=0)
     assert PeriodicTask.objects.values().get(name=METADATA.beat_name) == before
-    assert CrontabSchedule.objects.count() == RefreshPolicy.objects.count() == 1
+    assert CrontabSchedule.objects.count() == RefreshPolicy.objects.count() == len(schedule.REFRESHES)
 
 
 @pytest.mark.django_db
@@ -64,7 +64,7 @@ def test_a_deployment_without_rows_gets_them_and_does_not_run_at_once():
 
 @pytest.mark.django_db
 def test_a_time_that_staff_have_not_set_follows_the_setting(settings):
-    settings.METADATA_REFRESH_AT = [5, 30]
+    settings.METADATA_REFRESH_AT = time(5, 30)
     schedule.ensure_entries()
     assert timing_words(row()) == "every day at 05:30 UTC"
 
@@ -72,7 +72,7 @@ def test_a_time_that_staff_have_not_set_follows_the_setting(settings):
 @pytest.mark.django_db
 def test_what_staff_have_set_stays_whatever_the_settings_say(settings):
     change(is_on=False, timing=AT_FOUR, max_age_days=7, tracks_per_run=100)
-    settings.METADATA_REFRESH_AT = [5, 30]
+    settings.METADATA_REFRESH_AT = time(5, 30)
     settings.METADATA_REFRESH_DAYS = 90
     schedule.ensure_entries()
     call_command("migrate", verbosity=0)
@@ -83,7 +83,7 @@ def test_what_staff_have_set_stays_whatever_the_settings_say(settings):
 @pytest.mark.django_db
 def test_what_staff_left_as_it_was_goes_on_following_the_settings(settings):
     change(tracks_per_run=100)
-    settings.METADATA_REFRESH_AT = [5, 30]
+    settings.METADATA_REFRESH_AT = time(5, 30)
     schedule.ensure_entries()
     assert timing_words(row()) == "every day at 05:30 UTC"
     assert policy().max_age_days is None

@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 )
 
 from catalog import doorbell, jobs
-from catalog.fetching.ahead import Result
+from catalog.fetching.metadata import Metadata
+from catalog.fetching.results import Result
 from catalog.fetching.saving import save_results
 from catalog.jobs import planning
 from catalog.jobs.states import TRANSITIONS, Status
@@ -303,11 +304,11 @@ class Engine(RuleBasedStateMachine):
         if not worker.owns_chunk:
             before = self.frozen(chunk.job_id)
             with pytest.raises(jobs.LeaseLost):
-                save_results(chunk, results, calls=1, delay=delay)
+                save_results(chunk, results, calls=1, delay=delay, save=Metadata().save)
             # The call was made all the same.
             assert self.frozen(chunk.job_id) == before | {"api_calls": before["api_calls"] + 1}
             return
-        reports = iter(save_results(chunk, results, calls=1, delay=delay))
+        reports = iter(save_results(chunk, results, calls=1, delay=delay, save=Metadata().save))
         outcomes = self.seen[chunk.job_id].outcomes
         for result in results:
             if not result.is_unanswered:

@@ -33,6 +33,24 @@ def test_each_task_does_its_work_in_a_worker(simulator, broker, tmp_path):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_each_audience_task_does_its_work_in_a_worker(simulator, broker, tmp_path):
+    tracks = add_tracks(simulator, 6)
+    fetched = Track.objects.exclude(audience_fetched_at=None)
+    with workers(tmp_path):
+        tasks.fetch_track_audience.delay(str(tracks[0].uuid))
+        wait_until(lambda: fetched.count() == 1)
+        tasks.fetch_all_tracks_audience.delay()
+        wait_until(lambda: fetched.count() == 6)
+        wait_until(lambda: not MetadataFetchTask.objects.exclude(status="completed").exists())
+        assert MetadataFetchTask.objects.get(task_type="bulk_audience").api_calls == 5
+
+        job = jobs.request_audience([track.pk for track in tracks]).job
+        broker.delete("liner-notes")
+        tasks.fetch_bulk_audience.delay(job.pk)
+        wait_until(lambda: MetadataFetchTask.objects.get(pk=job.pk).status == "completed")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_uuid_that_no_track_has_is_a_warning(caplog):
     tasks.fetch_track_metadata("7d534228-5165-11e9-9375-549f35161576")
     assert "no track has the uuid" in caplog.text

@@ -52,6 +52,7 @@ LAYERS = (
     "catalog.quota",
     "catalog.doorbell",
     "catalog.mapping",
+    "catalog.series",
     "catalog.jobs",
     "catalog.fetching",
     "catalog.following",
@@ -91,7 +92,7 @@ def test_every_admin_action_names_its_permission(model):
 
 
 def test_every_setting_is_in_the_example():
-    readers = r'_(?:text|flag|number|numbers|list|url)\(\s*"([A-Z_]+)"'
+    readers = r'_(?:text|flag|number|numbers|list|url|time_of_day)\(\s*"([A-Z_]+)"'
     read = set(re.findall(readers, (BASE_DIR / "config" / "settings.py").read_text()))
     example = set(re.findall(r"^([A-Z_]+)=", (BASE_DIR / ".env.example").read_text(), re.MULTILINE))
     assert len(read) > 20
@@ -107,7 +108,13 @@ def test_every_setting_is_in_the_readme():
 def test_every_command_of_ours_is_in_the_readme():
     readme = (BASE_DIR / "README.md").read_text()
     ours = {name for name, app in get_commands().items() if app in APPS}
-    assert ours == {"fetch_track_metadata", "prune_fetch_tasks", "prune_track_changes"}
+    assert ours == {
+        "fetch_track_audience",
+        "fetch_track_metadata",
+        "prune_audience",
+        "prune_fetch_tasks",
+        "prune_track_changes",
+    }
     assert all(f"manage.py {name}" in readme for name in ours)
 
 

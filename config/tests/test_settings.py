@@ -60,8 +60,11 @@ def value_of(expression: str, **environment: str) -> object:
         ("METADATA_REFRESH_DAYS", "0"),
         ("METADATA_REFRESH_AT", "24,0"),
         ("METADATA_REFRESH_AT", "3"),
+        ("AUDIENCE_REFRESH_AT", "24,0"),
+        ("AUDIENCE_REFRESH_AT", "often"),
         ("BATCH_RETRY_DELAYS", "30,soon"),
         ("CHUNK_SIZE", "100000"),
+        ("SOUNDCHARTS_AUDIENCE_PLATFORMS", "spotify,napster"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

@@ -27,23 +27,23 @@ from soundcharts.simulator.numbering import (
 Shape = Literal["v2.25", "v2", "mixed"]
 JsonObject = dict[str, Any]
 
-# What each platform counts (API.md, "Audience platforms"), and how its numbers compare with Spotify's.
-AUDIENCE_PLATFORMS = {
-    "spotify": ("streams", 1.0),
-    "youtube": ("views", 0.45),
-    "shazam": ("count", 0.01),
-    "soundcloud": ("plays", 0.04),
-    "tiktok": ("videos", 0.002),
-    "instagram": ("reels", 0.001),
-    "youtube-shorts": ("shorts", 0.001),
-    "audiomack": ("plays", 0.02),
-    "jiosaavn": ("plays", 0.03),
-    "anghami": ("plays", 0.03),
-    "last-fm": ("plays", 0.02),
-    "genius": ("page views", 0.003),
-    "gaana": ("favorites", 0.002),
-    "melon": ("likes", 0.001),
-    "line-music": ("streams", 0.01),
+# How the numbers of each audience platform compare with Spotify's.
+_SCALES = {
+    "spotify": 1.0,
+    "youtube": 0.45,
+    "shazam": 0.01,
+    "soundcloud": 0.04,
+    "tiktok": 0.002,
+    "instagram": 0.001,
+    "youtube-shorts": 0.001,
+    "audiomack": 0.02,
+    "jiosaavn": 0.03,
+    "anghami": 0.03,
+    "last-fm": 0.02,
+    "genius": 0.003,
+    "gaana": 0.002,
+    "melon": 0.001,
+    "line-music": 0.01,
 }
 OTHER_PLATFORMS = frozenset({"apple-music", "deezer", "tidal", "amazon", "musicbrainz"})
 
@@ -61,7 +61,7 @@ _ISRC_STEP = 61_803
 
 _FIRST_RELEASE = date(1962, 1, 1).toordinal()
 _RELEASE_DAYS = date(2025, 6, 30).toordinal() - _FIRST_RELEASE
-_UNDATED_RELEASE = date(2010, 1, 1)
+UNDATED_RELEASE = date(2010, 1, 1)
 _SEARCHED_SONGS = 50_000
 
 
@@ -120,7 +120,7 @@ class Catalogue:
             return None
         batch, position = divmod(index, _ISRC_DESIGNATIONS)
         country, _ = self._country(index)
-        year = (self.release_date(index) or _UNDATED_RELEASE).year % 100
+        year = (self.release_date(index) or UNDATED_RELEASE).year % 100
         designation = position * _ISRC_STEP % _ISRC_DESIGNATIONS
         return f"{country}{in_base(0x2A51 + batch, BASE36, 3)}{year:02}{designation:05}"
 
@@ -285,7 +285,7 @@ class Catalogue:
             "artists": [main] if guest is None else [main, self.artist(guest)],
             "mainArtists": [main],
             "releaseDate": summary["releaseDate"],
-            "copyright": f"℗ {(released or _UNDATED_RELEASE).year} {label}",
+            "copyright": f"℗ {(released or UNDATED_RELEASE).year} {label}",
             "appUrl": f"https://app.soundcharts.com/app/song/{summary['uuid']}/overview",
             "imageUrl": summary["imageUrl"],
             "duration": None if mix(index, 30) % 60 == 0 else 95 + (draw >> 24) % 260 + revision,
@@ -350,7 +350,7 @@ class Catalogue:
     def _iso(day: date | None) -> str | None:
         return None if day is None else f"{day.isoformat()}T00:00:00+00:00"
 
-    # Search, ranks, audience ----------------------------------------------------------------------
+    # Search, ranks ---------------------------------------------------------------------------------
 
     def search(self, term: str) -> tuple[int, ...]:
         """Return the songs whose title or credit contains a term, among the first 50,000 songs."""
@@ -381,16 +381,4 @@ class Catalogue:
 
     def daily_audience(self, index: int, platform: str) -> int:
         """Return how much a song gains on a platform in a day, at least 1."""
-        return max(1, int(2_400_000 * AUDIENCE_PLATFORMS[platform][1] / (self.rank(index) + 1) ** 0.55))
-
-    def audience(self, index: int, platform: str, day: date, *, place: int = 0) -> int | None:
-        """Return the count of a song on a platform at the end of a day, None before its release.
-
-        Counts never fall from one day to the next, and those of popular songs exceed 32 bits. `place` is the
-        place of the identifier in `identifiers`.
-        """
-        age = (day - (self.release_date(index) or _UNDATED_RELEASE)).days
-        if age < 0:
-            return None
-        daily = max(1, self.daily_audience(index, platform) >> place)
-        return daily * age + mix(index, 40 + day.toordinal()) % daily
+        return max(1, int(2_400_000 * _SCALES[platform] / (self.rank(index) + 1) ** 0.55))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -87,12 +88,16 @@ class Control:
             "quota": self._state.quota,
             "quota_used": self._state.quota_used,
             "calls_per_minute": self._state.calls_per_minute,
+            "today": self._state.today.isoformat(),
         }
 
     def _change_settings(self, changes: dict[str, Any]) -> dict[str, Any]:
         for name, value in changes.items():
             if name not in self._settings():
                 raise ValueError(f"There is no setting {name!r}. There are: {', '.join(self._settings())}.")
+            if name == "today":
+                changes[name] = date.fromisoformat(value) if value is not None else None
+                continue
             kinds = (int, float) if name == "latency" else (int,)
             if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
                 raise ValueError(f"{name} must be a number, 0 or more.")

@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 from uuid import UUID
 
+from soundcharts.platforms import AUDIENCE_PLATFORMS
 from soundcharts.simulator.answers import Answer, Refused, ok, one
-from soundcharts.simulator.catalogue import AUDIENCE_PLATFORMS, OTHER_PLATFORMS, Catalogue
+from soundcharts.simulator.audience import AudienceSeries
+from soundcharts.simulator.catalogue import OTHER_PLATFORMS, Catalogue
 from soundcharts.simulator.faults import Faults
 from soundcharts.simulator.numbering import mix
 from soundcharts.simulator.state import State
@@ -68,6 +70,7 @@ class Endpoints:
 
     def __init__(self, catalogue: Catalogue, state: State, faults: Faults, *, max_batch: int) -> None:
         self._catalogue = catalogue
+        self._series = AudienceSeries(catalogue)
         self._state = state
         self._faults = faults
         self._max_batch = max_batch
@@ -264,7 +267,9 @@ class Endpoints:
         offset, limit = _window(request)
         if platform not in AUDIENCE_PLATFORMS:
             raise Refused(400, "The platform has no audience.", key="platform")
-        today = datetime.now(UTC).date()
+        if self._faults.is_forbidden(platform):
+            raise Refused(403, "This platform is not included in your plan.", key="platform")
+        today = self._state.today
         end = _day(request, "endDate", today)
         start = _day(request, "startDate", end - min(_DEFAULT_PERIOD, end - date.min))
         if start > end or end - start > _MAX_PERIOD:
@@ -274,24 +279,17 @@ class Endpoints:
         index = self._index(uuid)
         if index is None:
             raise Refused(404, "The requested song does not exist.", key="uuid")
+        days = self._series.published_days(index, platform, start, end, today=today)
         only = request.query.get("identifier")
-        identifiers = [
-            (place, identifier)
-            for place, identifier in enumerate(self._catalogue.identifiers(index, platform))
-            if not only or identifier == only
-        ]
-        end = min(end, today)
-        first = max(start, self._catalogue.release_date(index) or date.min)
-        days = [end - timedelta(days=n) for n in range((end - first).days + 1)] if identifiers else []
+        if only and only not in self._catalogue.identifiers(index, platform):
+            days = []
         items = [
             {
                 "date": f"{day.isoformat()}T00:00:00+00:00",
                 "plots": [
-                    {
-                        "identifier": identifier,
-                        "value": self._catalogue.audience(index, platform, day, place=place),
-                    }
-                    for place, identifier in identifiers
+                    plot
+                    for plot in self._series.plots(index, platform, day, today=today)
+                    if not only or plot["identifier"] == only
                 ],
             }
             for day in days[offset : offset + limit]

@@ -83,6 +83,8 @@ DATA_FAULTS: dict[str, dict[str, Any]] = {
     "poisoned_uuids": {"uuids": ()},
     # 410.
     "blacklisted_isrcs": {"isrcs": ()},
+    # 403 for the audience of these platforms, as where the plan lacks them.
+    "forbidden_platforms": {"platforms": ()},
     # Songs by uuid: an object is merged into the true one (ABSENT removes a field), other values replace it.
     "payloads": {"songs": {}},
 }
@@ -124,6 +126,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "songs": (lambda value: isinstance(value, Mapping), "an object of songs by uuid"),
     "uuids": (_is_list, "a list of uuids"),
     "isrcs": (_is_list, "a list of ISRCs"),
+    "platforms": (_is_list, "a list of platforms"),
     "kinds": (_are_kinds, f"a list out of {', '.join(KINDS)}"),
     "every": (lambda value: _is_whole(value, least=1), "a whole number, 1 or more"),
     "times": (lambda value: value is None or _is_whole(value), "a whole number, 0 or more, or null"),
@@ -175,6 +178,7 @@ class _Data:
     unknown: frozenset[str] = frozenset()
     poisoned: frozenset[str] = frozenset()
     blacklisted: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
     payloads: dict[str, Any] = field(default_factory=dict)
 
 
@@ -294,6 +298,10 @@ class Faults:
         """Say whether an ISRC is made to be blacklisted."""
         return isrc.upper() in self._data.blacklisted
 
+    def is_forbidden(self, platform: str) -> bool:
+        """Say whether a platform is made to be missing from the plan."""
+        return platform in self._data.forbidden
+
     def payload(self, uuid: str, song: dict[str, Any]) -> Any:
         """Return what is to be answered for a song in the place of its true object."""
         override = self._data.payloads.get(uuid, {})
@@ -337,7 +345,7 @@ class Faults:
         for option, value in values.items():
             if option in _RULES and not _RULES[option][0](value):
                 raise ValueError(f"{name}: {option} must be {_RULES[option][1]}.")
-            if option in ("uuids", "isrcs", "kinds") and value is not None:
+            if option in ("uuids", "isrcs", "platforms", "kinds") and value is not None:
                 values[option] = sorted(str(each) for each in value)
             elif option == "songs":
                 values[option] = {str(uuid): song for uuid, song in value.items()}
@@ -350,5 +358,6 @@ class Faults:
             unknown=frozenset(uuid.lower() for uuid in on["unknown_uuids"]["uuids"] or ()),
             poisoned=frozenset(uuid.lower() for uuid in on["poisoned_uuids"]["uuids"] or ()),
             blacklisted=frozenset(isrc.upper() for isrc in on["blacklisted_isrcs"]["isrcs"] or ()),
+            forbidden=frozenset(on["forbidden_platforms"]["platforms"] or ()),
             payloads={str(uuid).lower(): value for uuid, value in on["payloads"]["songs"].items()},
         )

@@ -8,6 +8,7 @@ import threading
 import time
 from array import array
 from collections import Counter, deque
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -26,7 +27,8 @@ class State:
     /_simulator/ is in neither). A song counts as asked for when a call that was let in names its uuid,
     whatever came of it, and as answered when a sound answer holding it was about to be sent.
 
-    `quota`, `quota_used`, `calls_per_minute` and `latency` (seconds) may be assigned at any time.
+    `quota`, `quota_used`, `calls_per_minute` and `latency` (seconds) may be assigned at any time, and so may
+    `today`, up to which there are audience figures: a date, or None for that of the clock.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class State:
         """Go back to the beginning: counters, quota, rate, latency, revisions. OAuth tokens stay valid."""
         with self._lock:
             self.quota, self.calls_per_minute, self.latency = self._initial
+            self._today: date | None = None
             self.quota_used = 0
             self.calls: Counter[str] = Counter()
             self.statuses: Counter[int] = Counter()
@@ -79,6 +82,15 @@ class State:
     def quota_remaining(self) -> int:
         """Return the calls left of the plan, never below 0."""
         return max(0, self.quota - self.quota_used)
+
+    @property
+    def today(self) -> date:
+        """Return the day on which the audience is asked for."""
+        return self._today or datetime.now(UTC).date()
+
+    @today.setter
+    def today(self, day: date | None) -> None:
+        self._today = day
 
     @property
     def starts(self) -> list[float]:

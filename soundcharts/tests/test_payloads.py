@@ -44,6 +44,12 @@ def test_name_and_credit_are_read() -> None:
     assert (parsed.name, parsed.credit_name) == ("bad guy", "Billie Eilish")
 
 
+@pytest.mark.parametrize("written", ["0\x1f", " 7 ", "\u20037"])
+def test_a_count_is_read_without_the_blanks_around_it(written: str) -> None:
+    """Python's strip() takes off more characters than int() does."""
+    assert song(duration=written).duration == (int(written.strip()) or None)
+
+
 def test_slug_is_read_where_it_exists() -> None:
     assert song(slug="bad-guy").slug == "bad-guy"
     assert song().slug is None

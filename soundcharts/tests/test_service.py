@@ -11,6 +11,7 @@ import responses
 from django.test import override_settings
 from responses import matchers
 
+from soundcharts.audience import PlatformForbidden
 from soundcharts.credentials import ApiKeyCredentials, OAuthCredentials
 from soundcharts.errors import AuthenticationFailed, Blacklisted, Forbidden, InvalidRequest, InvalidResponse
 from soundcharts.payloads import AudiencePoint, Song, SongSummary, Usage
@@ -212,6 +213,65 @@ def test_impossible_period_costs_no_call(service: SoundchartsService, days: int)
 
     with responses.RequestsMock(), pytest.raises(InvalidRequest):
         service.get_audience(SONG, "spotify", start_date=start, end_date=start + timedelta(days=days))
+
+
+def audience_page(day: str, offset: int, following: str | None) -> dict[str, Any]:
+    return {
+        "items": [{"date": day, "plots": [{"identifier": "a", "value": 1}]}],
+        "page": {"offset": offset, "limit": 1, "total": 2, "next": following},
+    }
+
+
+def test_a_series_is_walked_page_by_page(api: responses.RequestsMock, service: SoundchartsService) -> None:
+    address, period = f"{BASE}/api/v2/song/{SONG}/audience/youtube", ("2025-08-01", "2025-08-28")
+    for offset, day, following in ((0, "2025-08-28", "more"), (1, "2025-08-27", None)):
+        params = query(startDate=period[0], endDate=period[1], offset=offset, limit=100)
+        api.get(address, json=audience_page(day, offset, following), match=[params])
+
+    page = service.get_audience_series(
+        SONG, "youtube", start_date=date(2025, 8, 1), end_date=date(2025, 8, 28)
+    )
+
+    assert [point.date.day for point in page.items] == [28, 27]
+
+
+def test_a_series_whose_pages_lead_back_comes_to_an_end(
+    api: responses.RequestsMock, service: SoundchartsService
+) -> None:
+    api.get(
+        f"{BASE}/api/v2/song/{SONG}/audience/youtube",
+        json=audience_page("2025-08-28", 0, "more") | {"page": {"offset": 0, "limit": 0, "next": "more"}},
+    )
+
+    page = service.get_audience_series(
+        SONG, "youtube", start_date=date(2025, 8, 1), end_date=date(2025, 8, 28)
+    )
+
+    assert len(page.items) == 2
+    assert len(api.calls) == 2
+
+
+def test_a_platform_that_the_plan_lacks_is_remembered_for_the_account(api: responses.RequestsMock) -> None:
+    limiter = FakeLimiter()
+    first, second = (SoundchartsService(make_client(BASE, limiter=limiter)) for _ in range(2))
+    api.get(f"{BASE}/api/v2/song/{SONG}/audience/tiktok", status=403, json={})
+    assert first.has_audience("tiktok") is None
+
+    with pytest.raises(PlatformForbidden, match="TikTok"):
+        first.get_audience(SONG, "tiktok")
+
+    assert first.has_audience("tiktok") is second.has_audience("tiktok") is False
+    assert first.has_audience("spotify") is None
+
+
+def test_a_platform_that_has_answered_is_known_to_the_account(api: responses.RequestsMock) -> None:
+    limiter = FakeLimiter()
+    first, second = (SoundchartsService(make_client(BASE, limiter=limiter)) for _ in range(2))
+    api.get(f"{BASE}/api/v2/song/{SONG}/audience/spotify", json={"items": []})
+
+    first.get_audience(SONG, "spotify")
+
+    assert first.has_audience("spotify") is second.has_audience("spotify") is True
 
 
 def test_usage_is_free(api: responses.RequestsMock, service: SoundchartsService) -> None:

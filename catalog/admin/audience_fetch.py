@@ -1,0 +1,162 @@
+"""Fetching and exporting audience from the list of tracks."""
+
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.shortcuts import render
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from unfold.decorators import action
+
+from catalog import jobs
+from catalog.admin.answers import go_to, job_address, tell
+from catalog.admin.audience_export import TRACKS_A_QUERY, export_audience, pages_of
+from catalog.admin.audience_forms import FetchAudienceForm, price_context
+from catalog.admin.forms import FetchAllForm
+from catalog.admin.track_list import filter_of
+from catalog.models import Track, platform_names
+from catalog.quota import estimate_audience_calls, price_of, time_for
+from catalog.selection import TrackFilter, measure
+from catalog.words import plural
+
+
+class AudienceFetching:
+    """The button and the actions of the list, and the price that their dialog shows."""
+
+    audience_actions = ("fetch_audience_of_chosen", "export_audience")
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view  # type: ignore[attr-defined]
+        price = path("audience-price/", wrap(self.audience_price_view), name="catalog_track_audience_price")
+        return [price, *super().get_urls()]  # type: ignore[misc]
+
+    def audience_price_view(self, request: HttpRequest) -> HttpResponse:
+        """The price of what is chosen in the dialog."""
+        if not self.has_fetch_permission(request):  # type: ignore[attr-defined]
+            raise PermissionDenied
+        track = request.GET.get("track")
+        return render(request, "catalog/audience_price.html", price_context(request, track))
+
+    @action(
+        description="Fetch audience",
+        icon="monitoring",
+        permissions=("fetch",),
+        attrs={
+            # And what the list is filtered by, which the form for the search has.
+            "hx-include": "#changelist-form [name=_selected_action]:checked, "
+            "#changelist-form [name=select_across], #changelist-search input"
+        },
+        dialog={
+            "title": "Fetch audience",
+            "description": "",
+            "form_class": FetchAudienceForm,
+            "form_submit_text": "Fetch",
+        },
+    )
+    def fetch_all_audience(self, request: HttpRequest, form: FetchAudienceForm) -> HttpResponse:
+        chosen, wish = FetchAllForm(request), form.wish
+        here = reverse("admin:catalog_track_changelist")
+        if chosen.is_whole_list:
+            requested = jobs.request_filtered_audience(
+                chosen.selection, requested_by=request.user, **wish.asked
+            )
+        elif chosen.is_selection:
+            ids = list(Track.objects.filter(pk__in=chosen.selected_ids).values_list("pk", flat=True))
+            if not ids:
+                messages.error(
+                    request, "The tracks that were ticked are no longer there. Nothing was queued."
+                )
+                return go_to(request, here)
+            requested = jobs.request_audience(ids, requested_by=request.user, **wish.asked)
+        elif not any(wish.count_due().values()):
+            why = "No series lacks a day" if wish.fill_gaps else "The audience of every track is fresh"
+            messages.info(request, f"{why}. Nothing was queued, no call will be spent.")
+            return go_to(request, here)
+        else:
+            requested = jobs.request_stale_audience(requested_by=request.user, **wish.asked)
+        self._log_job(request, requested, "Fetch audience")  # type: ignore[attr-defined]
+        tell(request, requested)
+        return go_to(request, job_address(requested.job))
+
+    @admin.action(description="Fetch audience from Soundcharts", permissions=("fetch",))
+    def fetch_audience_of_chosen(
+        self, request: HttpRequest, queryset: QuerySet[Track]
+    ) -> HttpResponse | None:
+        """State the price first; once confirmed, make the job and stay here."""
+        chosen = self._chosen(request, queryset)
+        if not chosen:
+            return None
+        choice = request.POST.get("fetch")
+        if choice not in {"all", "stale"}:
+            return self._ask_before_fetching_audience(request, chosen)
+        options: dict[str, Any] = {"only_stale": choice == "stale", "requested_by": request.user}
+        if isinstance(chosen, TrackFilter):
+            requested = jobs.request_filtered_audience(chosen, **options)
+        else:
+            requested = jobs.request_audience(chosen, **options)
+        self._log_job(request, requested, "Fetch audience")  # type: ignore[attr-defined]
+        tell(request, requested, is_elsewhere=True)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def _ask_before_fetching_audience(
+        self, request: HttpRequest, chosen: list[int] | TrackFilter
+    ) -> HttpResponse:
+        is_whole_list = isinstance(chosen, TrackFilter)
+        count = measure(chosen).tracks if isinstance(chosen, TrackFilter) else len(chosen)
+        calls = estimate_audience_calls(count)
+        return TemplateResponse(
+            request,
+            "admin/catalog/track/audience_confirmation.html",
+            {
+                **self.admin_site.each_context(request),  # type: ignore[attr-defined]
+                "title": "Fetch audience",
+                "opts": Track._meta,
+                "action_name": "fetch_audience_of_chosen",
+                # The admin takes no action without a tick.
+                "ids": [0] if is_whole_list else chosen,
+                "selection": chosen if is_whole_list else None,
+                "tracks": plural(count, "track"),
+                "platforms": platform_names(settings.SOUNDCHARTS_AUDIENCE_PLATFORMS),
+                "price": price_of(calls).sentence,
+                "time": time_for(calls),
+            },
+        )
+
+    @admin.action(description="Export audience as CSV", permissions=("view",))
+    def export_audience(
+        self, request: HttpRequest, queryset: QuerySet[Track]
+    ) -> StreamingHttpResponse | None:
+        chosen = self._chosen(request, queryset)
+        if not chosen:
+            return None
+        what = str(chosen) if isinstance(chosen, TrackFilter) else plural(len(chosen), "track")
+        LogEntry.objects.create(
+            user_id=cast(int, request.user.pk),
+            content_type=ContentType.objects.get_for_model(Track),
+            object_repr=what[:200],
+            action_flag=CHANGE,
+            change_message="Export audience as CSV",
+        )
+        if isinstance(chosen, TrackFilter):
+            return export_audience(pages_of(chosen))
+        starts = range(0, len(chosen), TRACKS_A_QUERY)
+        return export_audience(chosen[start : start + TRACKS_A_QUERY] for start in starts)
+
+    def _chosen(self, request: HttpRequest, queryset: QuerySet[Track]) -> list[int] | TrackFilter | None:
+        """Return the ticked tracks, or the filter of the whole list; None, with a message, for nothing."""
+        # As the form of the actions reads it.
+        is_whole_list = request.POST.get("select_across", "0").lower() not in {"", "0", "false"}
+        if is_whole_list and queryset.exists():
+            return filter_of(request.GET)
+        ids = [] if is_whole_list else list(queryset.order_by("pk").values_list("pk", flat=True))
+        if not ids:
+            messages.warning(
+                request, "None of the selected tracks is in this list any more. Nothing was done."
+            )
+        return ids or None

@@ -1,0 +1,155 @@
+"""What the commands that fetch have in common: one track here and now, or many through the workers."""
+
+import argparse
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from catalog import jobs
+from catalog.following import NoWorker, check_workers, follow
+from catalog.mapping import TrackReport
+from catalog.models import MetadataFetchTask, Track
+from catalog.quota import Price, price_of, remaining_calls
+from catalog.words import plural
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a command would fetch: so many tracks, for about so many calls."""
+
+    tracks: int
+    calls: int
+
+
+def uuid_argument(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a UUID") from None
+
+
+def count_argument(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+class FetchCommand(BaseCommand):
+    """Fetch one track, what was never fetched, or everything stale; subclasses say what of it."""
+
+    bulk_help: str
+    all_help: str
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--track-uuid", type=uuid_argument, metavar="UUID", help="this track, here and now")
+        what.add_argument("--bulk", action="store_true", help=self.bulk_help)
+        what.add_argument("--all", action="store_true", help=self.all_help)
+        parser.add_argument(
+            "--limit", type=count_argument, metavar="N", help="at most N tracks, neediest first"
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say what would be done and what it costs; change nothing"
+        )
+        parser.add_argument(
+            "--wait", action="store_true", help="follow the job to its end; exit code 1 if anything failed"
+        )
+
+    @abstractmethod
+    def price_of_one(self, options: dict[str, Any]) -> int:
+        """Return how many calls one track will spend."""
+
+    @abstractmethod
+    def fetch_one(self, track: Track, options: dict[str, Any]) -> tuple[MetadataFetchTask, TrackReport]:
+        """Fetch a track here and now."""
+
+    @abstractmethod
+    def count_due(self, options: dict[str, Any]) -> Due:
+        """Return what `--bulk` or `--all` would fetch."""
+
+    @abstractmethod
+    def request(self, options: dict[str, Any]) -> jobs.Requested:
+        """Ask for it."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if options["track_uuid"]:
+                if options["limit"]:
+                    raise CommandError("--limit goes with --bulk or --all: --track-uuid is one track.")
+                self._fetch_one(options)
+            else:
+                self._fetch_many(options)
+        except DatabaseError as error:
+            raise CommandError(
+                f"The database cannot be used: {str(error).strip()}. "
+                "Check DATABASE_URL, and run `manage.py migrate` once per release."
+            ) from None
+        except KeyboardInterrupt:
+            raise CommandError(
+                "Stopped following. The task goes on in the workers.", returncode=130
+            ) from None
+
+    def _fetch_one(self, options: dict[str, Any]) -> None:
+        uuid = options["track_uuid"]
+        track = Track.objects.filter(uuid=uuid).first()
+        if track is None:
+            raise CommandError(f"No track has the UUID {uuid}. Import it, or add it in the admin, first.")
+        if options["dry_run"]:
+            price = Price(self.price_of_one(options), remaining_calls(), is_bulk=False).sentence
+            self.stdout.write(f"Would fetch 1 track ({track}), {price}. Nothing was changed.")
+            return
+        job, report = self.fetch_one(track, options)
+        for change in report.changes:
+            self.stdout.write(f"  {change.label}: {change.before or 'empty'} -> {change.after}")
+        for kept in report.kept:
+            self.stdout.write(
+                f"  {kept.label}: kept by hand as {kept.before!r}; Soundcharts says {kept.after!r}"
+            )
+        for note in report.notes:
+            self.stdout.write(f"  {note}")
+        for warning in report.warnings:
+            self.stdout.write(f"  Not understood: {warning}")
+        if report.outcome in {"failed", "busy"}:
+            raise CommandError(f"{track}: {report.message} (task #{job.pk}, {report.code or report.outcome})")
+        self.stdout.write(
+            self.style.SUCCESS(f"{track}: {report.outcome} (task #{job.pk}, API calls: {job.api_calls})")
+        )
+
+    def _fetch_many(self, options: dict[str, Any]) -> None:
+        due = self.count_due(options)
+        price = f"{plural(due.tracks, 'track')}, {price_of(due.calls).sentence}"
+        if options["dry_run"]:
+            self.stdout.write(f"Would fetch {price}. Nothing was changed.")
+            return
+        if not due.tracks:
+            self.stdout.write("Nothing to fetch: no track is due. No call was spent.")
+            return
+        requested = self.request(options)
+        job = requested.job
+        self.stdout.write(f"{price}. {requested.sentence}")
+        try:
+            check_workers()
+            if not options["wait"]:
+                return
+            follow(job)
+        except NoWorker as error:
+            raise CommandError(f"{error} Task #{job.pk} is saved and starts by itself then.") from None
+        self._report(job)
+
+    def _report(self, job: MetadataFetchTask) -> None:
+        if job.refused_sentence:
+            self.stderr.write(job.refused_sentence)
+        summary = (
+            f"Task #{job.pk} {job.get_status_display().lower()}: {job.outcome_sentence}; "
+            f"API calls: {job.api_calls:,}."
+        )
+        if job.status == job.Status.COMPLETED and not job.failed_tracks:
+            self.stdout.write(self.style.SUCCESS(summary))
+            return
+        for failure in job.failures.all()[:10]:
+            self.stderr.write(f"  {failure.item}: {failure.code}: {failure.message}")
+        raise CommandError(f"{summary} {job.error_message}".strip())
