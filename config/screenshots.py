@@ -38,10 +38,10 @@ PICTURES = (
     Picture("import", "/admin/catalog/track/import/{draft}/"),
     Picture("track", "/admin/catalog/track/{track}/change/"),
     Picture("audience", "/admin/catalog/track/{track}/change/?audience=90#audience", height=640),
-    Picture("failures", "/admin/catalog/metadatafetchtask/{partly_failed}/change/", height=560),
+    Picture("failures", "/admin/catalog/metadatafetchtask/{partly_failed}/change/", height=680),
     Picture("dashboard", "/admin/", height=900),
     # Last: it shows a task that is under way.
-    Picture("task", "/admin/catalog/metadatafetchtask/{running}/change/", height=560),
+    Picture("task", "/admin/catalog/metadatafetchtask/{running}/change/", height=620),
 )
 
 

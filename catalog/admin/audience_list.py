@@ -29,7 +29,7 @@ class AudienceColumns:
     def audience_figure(self, track: Track) -> str | SafeString:
         audience = getattr(track, "shown_audience", None)
         if audience is None or audience.latest_value is None:
-            return "–"
+            return ""
         return format_html(
             '<span class="ln-number" title="{} {} on {}, {}">{}</span>',
             *(f"{audience.latest_value:,}", audience.noun, audience.platform_name, audience.latest_day),
@@ -40,7 +40,7 @@ class AudienceColumns:
     def audience_trend(self, track: Track) -> str | SafeString:
         audience = getattr(track, "shown_audience", None)
         if audience is None or audience.gain is None:
-            return "–"
+            return ""
         return format_html(
             '<span class="ln-trend" title="{} in {} days">'
             '<svg class="ln-spark" viewBox="0 0 {} {}" aria-hidden="true" focusable="false">'
