@@ -76,7 +76,13 @@ class AudienceOnPage:
         answer = AudienceAnswer(job, report)
         self.log_change(request, track, f"Fetch audience: {report.outcome} {report.code}".strip())  # type: ignore[attr-defined]
         if request.headers.get("HX-Request"):
-            context = audience_context(track.pk, request) | {"audience_answer": answer, "may_fetch": True}
+            track.refresh_from_db()
+            context = {
+                **audience_context(track.pk, request),
+                **self._panel_context(request, track),  # type: ignore[attr-defined]
+                "audience_answer": answer,
+                "is_swap": True,
+            }
             response = render(request, "catalog/audience_section.html", context)
             # The dialog's own form, which is the theme's, would put the answer into the dialog.
             response["HX-Retarget"] = response["HX-Reselect"] = "#audience"

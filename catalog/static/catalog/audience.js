@@ -126,7 +126,7 @@
     closeDialog();
     const answer = document.querySelector("#audience .ln-answer");
     if (answer) {
-      answer.scrollIntoView({ block: "nearest" });
+      answer.scrollIntoView({ block: "center" });
     }
   });
 

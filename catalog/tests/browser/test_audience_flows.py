@@ -38,6 +38,8 @@ def test_one_track_is_asked_for_in_place_and_its_charts_appear(visitor, site, ad
     dialog.get_by_role("button", name="Fetch now").dblclick()
     expect(visitor.page.locator("#audience .ln-answer")).to_contain_text("2 API calls spent")
     expect(dialog).to_be_hidden()
+    expect(visitor.page.locator("#track-audience")).to_contain_text("Soundcharts answered on")
+    expect(visitor.page.locator("#track-history")).to_contain_text("Fetch audience: updated")
     assert charts_of(visitor) == [True, True]
     # And again for another range, which htmx brings.
     visitor.page.get_by_role("link", name="90 days").click()
