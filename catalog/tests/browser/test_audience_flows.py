@@ -32,6 +32,7 @@ def test_one_track_is_asked_for_in_place_and_its_charts_appear(visitor, site, ad
     visitor.press("Fetch audience")
     dialog = visitor.page.get_by_role("dialog")
     expect(dialog).to_contain_text("about 1 API call")
+    expect(dialog.get_by_label("Spotify", exact=True)).to_be_focused()
     dialog.get_by_label("YouTube", exact=True).check()
     expect(dialog).to_contain_text("about 2 API calls")
     assert site.simulator.state.calls.total() == 0
@@ -110,6 +111,9 @@ def test_what_the_plan_lacks_is_said_once_and_not_asked_for_again(visitor, site,
         visitor.page.locator(f'input[name=_selected_action][value="{track.pk}"]').check()
     visitor.press("Fetch audience")
     dialog = visitor.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("about 4 API calls")
+    # The keyboard is in a dialog that is ready.
+    expect(dialog.get_by_label("Spotify", exact=True)).to_be_focused()
     dialog.get_by_label("TikTok", exact=True).check()
     expect(dialog).to_contain_text("about 8 API calls")
     dialog.get_by_role("button", name="Fetch", exact=True).click()
