@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from django.conf import settings
@@ -65,7 +65,7 @@ def save_figures(chunk: FetchChunk, results: Sequence[Result]) -> dict[int, Trac
     tracks = {track.pk: track for track in locked.only("pk", *TRACK_FIELDS)}
     now = database_now(chunk)
     pairs = _pairs([result for pk, result in answered.items() if pk in tracks])
-    _write_days([pair for pair in pairs.values() if pair.answer.error is None])
+    _write_days(list(pairs.values()))
     for pair in pairs.values():
         _note_answer(pair, chunk.job_id, now)
         if pair.warnings:
@@ -94,7 +94,7 @@ def _refused_platforms(results: Iterable[Result]) -> list[str]:
 def _platform_answers(result: Result) -> Sequence[PlatformAnswer]:
     """Return what was said about a track, a platform at a time: an error is said about each."""
     if isinstance(result.answer, SoundchartsError):
-        return [PlatformAnswer(ask, error=result.answer) for ask in result.asks]
+        return [PlatformAnswer(replace(ask, periods=()), error=result.answer) for ask in result.asks]
     answer: AudienceAnswer | None = result.answer or result.part
     return answer.platforms if answer else ()
 
@@ -214,14 +214,19 @@ def _storable(count: int | None) -> int | None:
 def _note_answer(pair: _Pair, job_id: int, now: datetime) -> None:
     """Bring a row's notes of its fetches up to date, unsaved."""
     row, answer = pair.row, pair.answer
-    row.job_id = job_id
+    if row.job_id != job_id:
+        row.job_id, row.asked_until = job_id, None
+    is_up_to_date = False
     if answer.ask.periods:
         starts, ends = zip(*answer.ask.periods, strict=True)
         row.fetched_from = min(day for day in (row.fetched_from, *starts) if day is not None)
         row.fetched_until = max(day for day in (row.fetched_until, *ends) if day is not None)
+        row.asked_until = max(ends)
+        # What was asked for in between says nothing of the newest days.
+        is_up_to_date = row.asked_until == row.fetched_until
     if answer.error is None:
         row.error, row.absences, row.retry_at = "", 0, None
-        if not answer.is_part:
+        if is_up_to_date and not answer.is_part:
             row.fetched_at = now
         return
     row.error = answer.error.code
@@ -235,7 +240,7 @@ def _stamp(tracks: dict[int, Track], pairs: Iterable[_Pair], now: datetime) -> N
     shown = settings.SOUNDCHARTS_AUDIENCE_PLATFORMS[0]
     answered: dict[int, Track] = {}
     for pair in pairs:
-        if pair.answer.error is not None:
+        if not pair.answer.ask.periods:
             continue
         track = answered.setdefault(pair.row.track_id, tracks[pair.row.track_id])
         track.audience_fetched_at = now
