@@ -9,7 +9,13 @@ from catalog.fetching import fetch_audience_now
 from catalog.management.fetching import Due, FetchCommand, count_argument
 from catalog.mapping import TrackReport
 from catalog.models import MetadataFetchTask, Track
-from catalog.quota import LONGEST_DAYS, count_audience_gaps, count_due_audiences, estimate_audience_calls
+from catalog.quota import (
+    LONGEST_DAYS,
+    count_audience_gaps,
+    count_due_audiences,
+    estimate_audience_calls,
+    estimate_gap_calls,
+)
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
 
@@ -42,8 +48,12 @@ class Command(FetchCommand):
             "--fill-gaps", action="store_true", help="ask again for days that are missing in between, alone"
         )
 
-    def price_of_one(self, options: dict[str, Any]) -> int:
-        return estimate_audience_calls(1, platforms=options["platform"], days=options["days"])
+    def price_of_one(self, track: Track, options: dict[str, Any]) -> int:
+        if options["fill_gaps"]:
+            return estimate_gap_calls(platforms=options["platform"], tracks=[track.pk])
+        return estimate_audience_calls(
+            1, platforms=options["platform"], days=options["days"], tracks=[track.pk]
+        )
 
     def fetch_one(self, track: Track, options: dict[str, Any]) -> tuple[MetadataFetchTask, TrackReport]:
         return fetch_audience_now(track, **self._what(options))
@@ -52,16 +62,17 @@ class Command(FetchCommand):
         platforms, days, limit = options["platform"], options["days"], options["limit"]
         if options["fill_gaps"]:
             counts = count_audience_gaps(platforms=platforms)
+            calls = estimate_gap_calls(platforms=platforms, limit=limit)
         else:
             counts = count_due_audiences(platforms=platforms, days=days, never_fetched_only=options["bulk"])
-        tracks = max(counts.values()) if limit is None else min(max(counts.values()), limit)
-        calls = sum(
-            estimate_audience_calls(
-                count if limit is None else min(count, limit), platforms=[name], days=days
+            calls = sum(
+                estimate_audience_calls(
+                    count if limit is None else min(count, limit), platforms=[name], days=days
+                )
+                for name, count in counts.items()
             )
-            for name, count in counts.items()
-        )
-        return Due(tracks, calls)
+        tracks = max(counts.values())
+        return Due(tracks if limit is None else min(tracks, limit), calls)
 
     def request(self, options: dict[str, Any]) -> jobs.Requested:
         return jobs.request_stale_audience(
