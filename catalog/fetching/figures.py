@@ -25,6 +25,8 @@ SUMMARY_FIELDS = frozenset(
     for field in TrackAudience._meta.concrete_fields
     if field.name not in ("id", "track", "platform")
 )
+# What asking again tomorrow would not change.
+REFUSED = frozenset({"not_found", "blacklisted", "song_forbidden"})
 TRACK_FIELDS = ("audience_fetched_at", "audience_total", "audience_gain")
 
 
@@ -230,7 +232,7 @@ def _note_answer(pair: _Pair, job_id: int, now: datetime) -> None:
             row.fetched_at = now
         return
     row.error = answer.error.code
-    if answer.error.code in {"not_found", "blacklisted"}:
+    if answer.error.code in REFUSED:
         row.retry_at = now + timedelta(days=min(2**row.absences, LONGEST_ABSENCE_DAYS))
         row.absences = min(row.absences + 1, 1000)
 
