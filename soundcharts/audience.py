@@ -1,8 +1,8 @@
 """Fetch how songs are doing on a platform, and remember which platforms the account's plan has.
 
 A plan may lack a platform: then every call for it is answered 403, and charged. What was seen is remembered
-for a day for all processes, so that it is found out once. But a 403 may also be about the whole account, or about
-this song alone (API notes: "not in your plan, or not allowed"), and neither says anything of the platform.
+for a day for all processes, so that it is found out once. But a 403 may also be about the whole account, or
+about this song alone (API notes: "not in your plan, or not allowed"): that says nothing of the platform.
 """
 
 from __future__ import annotations
