@@ -12,7 +12,7 @@ from catalog.fetching.results import AudienceAnswer, PlatformAnswer, Result
 from catalog.fetching.saving import database_now, update_each
 from catalog.mapping import LONGEST_ABSENCE_DAYS, TrackReport
 from catalog.models import TREND_DAYS, AudienceDay, AudienceRecording, FetchChunk, Track, TrackAudience
-from catalog.series import DAY, summarize
+from catalog.series import DAY, LATE_DAYS, summarize
 from soundcharts.audience import PlatformForbidden
 from soundcharts.errors import SoundchartsError
 from soundcharts.fields import MAX_COUNT
@@ -77,9 +77,14 @@ def save_figures(chunk: FetchChunk, results: Sequence[Result]) -> dict[int, Trac
     if pairs:
         update_each([pair.row for pair in pairs.values()], SUMMARY_FIELDS)
     _stamp(tracks, pairs.values(), now)
+    is_in_part = False
     if refused := _refused_platforms(answered.values()):
-        jobs.note_refused_platforms(chunk.job_id, refused)
-    return {pk: _report(answered[pk], pairs) for pk in tracks if answered[pk].answer is not None}
+        is_in_part = jobs.note_refused_platforms(chunk.job_id, refused)
+    return {
+        pk: _report(answered[pk], pairs, is_in_part=is_in_part)
+        for pk in tracks
+        if answered[pk].answer is not None
+    }
 
 
 def _refused_platforms(results: Iterable[Result]) -> list[str]:
@@ -169,13 +174,17 @@ def _read_points(pair: _Pair) -> None:
         elif len(identifier := point.identifier or "") > LONGEST_IDENTIFIER:
             pair.warnings.append(f"an identifier of {len(identifier):,} characters")
         else:
-            pair.said.setdefault(identifier, {}).setdefault(point.date, point.value)
+            kept = pair.said.setdefault(identifier, {}).setdefault(point.date, point.value)
+            if kept != point.value:
+                whose = repr(identifier) if identifier else "no identifier"
+                pair.warnings.append(f"two figures of {point.date} for {whose}: {point.value} beside {kept}")
 
 
 def _first_needed(pair: _Pair) -> date:
     days = [start for start, _ in pair.answer.ask.periods]
     if pair.row.latest_day is not None:
-        days.append(pair.row.latest_day - TREND_DAYS * DAY)
+        # And as much before them as tells a recording that is new from one that is late.
+        days.append(pair.row.latest_day - (TREND_DAYS + LATE_DAYS + 1) * DAY)
     return min(days)
 
 
@@ -252,7 +261,11 @@ def _stamp(tracks: dict[int, Track], pairs: Iterable[_Pair], now: datetime) -> N
         update_each([answered[pk] for pk in sorted(answered)], TRACK_FIELDS)
 
 
-def _report(result: Result, pairs: dict[tuple[int, str], _Pair]) -> TrackReport:
+def _report(result: Result, pairs: dict[tuple[int, str], _Pair], *, is_in_part: bool) -> TrackReport:
+    """Return what came of a track; `is_in_part` says that the job goes on without what the plan lacks."""
+    if isinstance(result.answer, PlatformForbidden) and is_in_part:
+        # As for the tracks after it, of which that platform is not asked any more.
+        return TrackReport("skipped", notes=[str(result.answer)])
     if isinstance(result.answer, SoundchartsError):
         return TrackReport("failed", code=result.answer.code, message=str(result.answer))
     report = TrackReport("unchanged")

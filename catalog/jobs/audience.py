@@ -51,10 +51,13 @@ def next_audience_tracks(job: MetadataFetchTask, *, room: int) -> tuple[list[int
     return [pk for pk, _ in rows], after, is_last
 
 
-def note_refused_platforms(job: MetadataFetchTask | int, platforms: Sequence[str]) -> None:
-    """Say once on a job which of its platforms the plan of the account does not have."""
+def note_refused_platforms(job: MetadataFetchTask | int, platforms: Sequence[str]) -> bool:
+    """Say once on a job which of its platforms the plan of the account does not have.
+
+    Returns whether any of its platforms is left.
+    """
     if isinstance(job, MetadataFetchTask) and set(platforms) <= set(job.request.get("refused", ())):
-        return
+        return _has_platform_left(job)
     job_id = job.pk if isinstance(job, MetadataFetchTask) else job
     with transaction.atomic():
         locked = MetadataFetchTask.objects.select_for_update().get(pk=job_id)
@@ -66,6 +69,11 @@ def note_refused_platforms(job: MetadataFetchTask | int, platforms: Sequence[str
             logger.warning("job %s: %s", job_id, locked.refused_sentence)
     if isinstance(job, MetadataFetchTask):
         job.request = locked.request
+    return _has_platform_left(locked)
+
+
+def _has_platform_left(job: MetadataFetchTask) -> bool:
+    return not set(job.request["platforms"]) <= set(job.request["refused"])
 
 
 def _rows(platform: str) -> QuerySet[TrackAudience]:
