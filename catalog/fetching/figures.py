@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from itertools import chain, islice
 
 from django.conf import settings
 
@@ -27,6 +28,7 @@ SUMMARY_FIELDS = frozenset(
 )
 # What asking again tomorrow would not change.
 REFUSED = frozenset({"not_found", "blacklisted", "song_forbidden"})
+DAYS_A_STATEMENT = 10_000
 TRACK_FIELDS = ("audience_fetched_at", "audience_total", "audience_gain")
 
 
@@ -156,12 +158,14 @@ def _write_days(pairs: list[_Pair]) -> None:
     ]
     for recording in AudienceRecording.objects.bulk_create(new):
         recordings[recording.audience_id, recording.identifier] = recording.pk
-    changed = [
-        day for audience_id, pair in with_days.items() for day in _merge(pair, audience_id, recordings)
-    ]
-    AudienceDay.objects.bulk_create(
-        changed, update_conflicts=True, update_fields=["value"], unique_fields=["recording", "day"]
+    changed = chain.from_iterable(
+        _merge(pair, audience_id, recordings) for audience_id, pair in with_days.items()
     )
+    # Ten years of a hundred tracks are a third of a million rows: never all of them as objects and as text.
+    while days := list(islice(changed, DAYS_A_STATEMENT)):
+        AudienceDay.objects.bulk_create(
+            days, update_conflicts=True, update_fields=["value"], unique_fields=["recording", "day"]
+        )
 
 
 def _read_points(pair: _Pair) -> None:
