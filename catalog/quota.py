@@ -171,11 +171,13 @@ def count_due_audiences(
     """Return for how many tracks each platform is to be asked: those that are stale and not waited for.
 
     With `days`, also those that are not known so far back; `age_days` is another age than the schedule's.
+    Without the platforms that the plan is known to lack, as long as one is left.
     """
     now = timezone.now()
     tracks = Track.objects.awaited(now=now).count()
     counts = {}
-    for platform in platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS:
+    wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
+    for platform in _asked_platforms(wanted) or wanted:
         known = TrackAudience.objects.filter(platform=platform)
         is_stale = Q(fetched_at=None)
         if not never_fetched_only:

@@ -1,10 +1,15 @@
 """403: said of a platform, of a single song, or of the whole account, and what follows from each."""
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from catalog import jobs
 from catalog.fetching import fetch_audience_now, work_on_job
-from catalog.models import MetadataFetchTask, TrackAudience
+from catalog.models import MetadataFetchTask, Track, TrackAudience
+from catalog.quota import count_due_audiences
+from catalog.tests.audiences import add_audience, days_from
 from catalog.tests.outcomes import keys_of
 from catalog.tests.tracks import add_tracks
 from soundcharts.service import get_service
@@ -64,3 +69,39 @@ def test_whoever_waits_learns_that_the_account_is_refused(simulator, broker):
     assert (report.outcome, report.code) == ("failed", "forbidden")
     assert "Spotify" not in report.message.split(":")[-1]
     assert fetch_audience_now(track)[1].outcome == "updated"
+
+
+def test_what_the_plan_lacks_keeps_no_track_from_its_turn(simulator, broker):
+    """Of a platform that is never answered every track is always due: a limit must not meet the same ones."""
+    tracks = add_tracks(simulator, 6)
+    simulator.faults.set("forbidden_platforms", platforms=["tiktok"])
+    for _ in range(3):
+        run(jobs.request_stale_audience(platforms=["spotify", "tiktok"], limit=2).job)
+        # As where it has not been asked for a day.
+        get_service()._audiences._unlearn("tiktok")
+        get_service()._client.limiter.forget("audience_refused:tiktok")
+    fetched = Track.objects.exclude(audience_fetched_at=None)
+    assert set(fetched.values_list("pk", flat=True)) == set(keys_of(tracks))
+
+
+def test_the_turns_go_on_by_age_where_a_platform_is_never_answered(simulator, broker):
+    tracks = add_tracks(simulator, 4)
+    simulator.faults.set("forbidden_platforms", platforms=["tiktok"])
+    for number, track in enumerate(tracks):
+        fetched_at = timezone.now() - timedelta(days=2 + number)
+        add_audience(track, days_from(fetched_at.date(), [1]), fetched_at=fetched_at)
+        Track.objects.filter(pk=track.pk).update(audience_fetched_at=fetched_at)
+    run(jobs.request_stale_audience(platforms=["spotify", "tiktok"], limit=2).job)
+    today = timezone.now() - timedelta(days=1)
+    fetched = Track.objects.filter(audience_fetched_at__gte=today).order_by("pk")
+    assert list(fetched.values_list("pk", flat=True)) == keys_of(tracks[2:])
+
+
+def test_what_the_plan_is_known_to_lack_makes_nothing_due(simulator, broker):
+    tracks = add_tracks(simulator, 4)
+    simulator.faults.set("forbidden_platforms", platforms=["tiktok"])
+    run(jobs.request_audience(keys_of(tracks[:3]), platforms=["spotify", "tiktok"]).job)
+    assert count_due_audiences(platforms=["spotify", "tiktok"]) == {"spotify": 1}
+    job = run(jobs.request_stale_audience(platforms=["spotify", "tiktok"]).job)
+    assert (job.total_tracks, job.updated_tracks, job.api_calls) == (1, 1, 1)
+    assert "TikTok" in job.refused_sentence
