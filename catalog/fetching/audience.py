@@ -20,6 +20,8 @@ from soundcharts.service import SoundchartsService
 
 # The newest days are asked for again for as long as figures are revised, where that costs no further call.
 REVISED_DAYS = 14
+# As many days as most series are taken to have.
+KEPT_DAYS = 365
 
 Period = tuple[date, date]
 
@@ -33,7 +35,9 @@ class Audience:
         return 1
 
     def calls_a_batch(self, job: MetadataFetchTask) -> int:
-        return len(job.request["platforms"]) * calls_a_platform(job.request.get("days"))
+        # Gaps may be in every period of a series.
+        days = KEPT_DAYS if job.request.get("fill_gaps") else job.request.get("days")
+        return len(job.request["platforms"]) * calls_a_platform(days)
 
     def is_proven(self, job: MetadataFetchTask, service: SoundchartsService) -> bool:
         return all(service.has_audience(platform) is not None for platform in job.request["platforms"])

@@ -12,6 +12,7 @@ from catalog.fetching import work_on_job
 from catalog.models import AudienceDay, MetadataFetchTask, Track, TrackAudience
 from catalog.quota import count_due_audiences
 from catalog.tests.audiences import add_audience, days_from
+from catalog.tests.outcomes import keys_of
 from catalog.tests.tracks import add_tracks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -76,3 +77,14 @@ def test_the_price_of_gaps_counts_every_period_that_has_one(simulator, broker):
     assert "about 4 API calls" in dry_run("--track-uuid", str(track.uuid), "--fill-gaps")
     job = run(jobs.request_stale_audience(fill_gaps=True).job)
     assert job.api_calls == 4
+
+
+def test_the_reserve_is_kept_where_a_track_takes_many_calls(simulator, broker, settings):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 100
+    simulator.state.quota = 260
+    simulator.faults.set("slow", seconds=0.02)
+    tracks = add_tracks(simulator, 40)
+    run(jobs.request_audience(keys_of(tracks[:1])).job)
+    job = run(jobs.request_audience(keys_of(tracks), days=1800).job)
+    assert (job.status, job.error_code) == ("paused", "quota_reserved")
+    assert simulator.state.quota_remaining == 100
