@@ -238,7 +238,7 @@ def _note_answer(pair: _Pair, job_id: int, now: datetime) -> None:
         row.fetched_until = max(day for day in (row.fetched_until, *ends) if day is not None)
         row.asked_until = max(ends)
         # What was asked for in between says nothing of the newest days.
-        is_up_to_date = row.asked_until == row.fetched_until
+        is_up_to_date = row.asked_until >= min(row.fetched_until, now.date())
     if answer.error is None:
         row.error, row.absences, row.retry_at = "", 0, None
         if is_up_to_date and not answer.is_part:

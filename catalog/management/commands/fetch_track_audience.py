@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from catalog import jobs
 from catalog.fetching import fetch_audience_now
@@ -47,6 +47,13 @@ class Command(FetchCommand):
         parser.add_argument(
             "--fill-gaps", action="store_true", help="ask again for days that are missing in between, alone"
         )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["fill_gaps"] and (options["bulk"] or options["days"]):
+            raise CommandError(
+                "--fill-gaps goes with --all or --track-uuid, without --days: gaps are where days are known."
+            )
+        super().handle(*args, **options)
 
     def price_of_one(self, track: Track, options: dict[str, Any]) -> int:
         if options["fill_gaps"]:
