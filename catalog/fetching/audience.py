@@ -198,5 +198,9 @@ def _ask(
 
 
 def _refusal_of_all(answers: Sequence[PlatformAnswer]) -> PlatformForbidden | None:
-    refusals = [answer.error for answer in answers if isinstance(answer.error, PlatformForbidden)]
+    refusals = [
+        answer.error
+        for answer in answers
+        if isinstance(answer.error, PlatformForbidden) and not answer.ask.periods
+    ]
     return refusals[0] if refusals and len(refusals) == len(answers) else None

@@ -110,12 +110,12 @@ def _platform_answers(result: Result) -> Sequence[PlatformAnswer]:
 
 def _pairs(results: Iterable[Result]) -> dict[tuple[int, str], _Pair]:
     """Return what was said about each track and platform, with its row, made where there was none."""
-    # What the plan lacks says nothing about the track.
+    # What the plan lacks says nothing about the track, but for what was answered before it was lacking.
     answers = {
         (result.track_id, answer.ask.platform): answer
         for result in results
         for answer in _platform_answers(result)
-        if not isinstance(answer.error, PlatformForbidden)
+        if answer.ask.periods or not isinstance(answer.error, PlatformForbidden)
     }
     if not answers:
         return {}

@@ -11,6 +11,7 @@ from catalog.models import AudienceDay, FetchChunk, MetadataFetchTask, Track, Tr
 from catalog.tests.audiences import add_audience, days_from
 from catalog.tests.outcomes import keys_of
 from catalog.tests.tracks import add_tracks
+from soundcharts.audience import PlatformForbidden
 from soundcharts.errors import DeadlineExceeded, InvalidRequest, QuotaExhausted
 from soundcharts.service import SoundchartsService
 
@@ -135,3 +136,13 @@ def test_figures_that_come_late_are_asked_for_again_however_late_they_are(simula
     )
     run(jobs.request_audience([track.pk]).job)
     assert asked == [("spotify", TODAY - timedelta(days=29), TODAY)]
+
+
+def test_what_came_before_the_plan_lost_the_platform_is_kept(simulator, broker, asked):
+    (track,) = add_tracks(simulator, 1)
+    second = TODAY - timedelta(days=89)
+    asked.fails = lambda platform, start: PlatformForbidden() if start == second else None
+    job = run(jobs.request_audience([track.pk], days=180).job)
+    assert (job.failed_tracks, job.failures.get().code) == (1, "forbidden")
+    assert TrackAudience.objects.get().fetched_until == second - timedelta(days=1)
+    assert AudienceDay.objects.count() > 80
