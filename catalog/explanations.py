@@ -79,6 +79,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Ask for something the plan includes (an artist's songs instead of the top songs), or change the "
         "plan and resume the task.",
     ),
+    "song_forbidden": Explanation(
+        "Refused for this song",
+        "Soundcharts refuses the audience of this song, on a platform that the plan includes.",
+        "Nothing to do at once: it is asked for again by itself, with growing delay. Ask Soundcharts why.",
+    ),
     "not_found": Explanation(
         "Unknown at Soundcharts",
         "Soundcharts does not know this identifier. The track keeps the data it has.",

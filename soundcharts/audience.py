@@ -1,7 +1,8 @@
 """Fetch how songs are doing on a platform, and remember which platforms the account's plan has.
 
 A plan may lack a platform: then every call for it is answered 403, and charged. What was seen is remembered
-for a day for all processes, so that it is found out once.
+for a day for all processes, so that it is found out once. But a 403 may also be about the whole account, or
+about this song alone (API notes: "not in your plan, or not allowed"): that says nothing of the platform.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from urllib.parse import quote
 from uuid import UUID
 
 from soundcharts.client import SoundchartsClient
-from soundcharts.errors import Forbidden
+from soundcharts.errors import AuthenticationFailed, Forbidden, SoundchartsError
 from soundcharts.payloads import AudiencePoint, Page, parse_audience
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
+USAGE_PATH = "/api/v2/team/usage"
 REMEMBERED_FOR = 24 * 60 * 60.0
 # Seconds for which a process trusts what it has seen or asked of a platform.
 ASK_AGAIN_AFTER = 5.0
@@ -26,6 +28,14 @@ class PlatformForbidden(Forbidden):
     """Say that the plan does not include the audience of a platform (403)."""
 
     default_message = "The Soundcharts plan does not include the audience of this platform."
+
+
+class SongForbidden(Forbidden):
+    """Say that the audience of this song is refused (403), on a platform that the plan has."""
+
+    code = "song_forbidden"
+    default_message = "Soundcharts refuses the audience of this song, on a platform that the plan includes."
+    stops_all = False
 
 
 class AudienceFetcher:
@@ -38,13 +48,16 @@ class AudienceFetcher:
         self._known: dict[str, tuple[bool | None, float]] = {}
 
     def fetch_page(self, uuid: UUID, platform: str, params: dict[str, object]) -> Page[AudiencePoint]:
-        """Return a page of a series. Raises PlatformForbidden where the plan lacks the platform."""
+        """Return a page of a series.
+
+        Raises PlatformForbidden where the plan lacks the platform, SongForbidden where only this song is
+        refused, and Forbidden or AuthenticationFailed where the account is.
+        """
         path = f"/api/v2/song/{uuid}/audience/{quote(platform, safe='')}"
         try:
             page = parse_audience(self._client.get(path, params=params))
         except Forbidden as error:
-            self._learn(platform, has_it=False)
-            raise refusal_of(platform, error) from None
+            raise self._meaning_of(error, platform) from None
         if self.has(platform) is None:
             self._learn(platform, has_it=True)
         return page
@@ -86,6 +99,27 @@ class AudienceFetcher:
         with self._lock:
             self._known[platform] = (has_it, now + ASK_AGAIN_AFTER)
         return has_it
+
+    def _meaning_of(self, error: Forbidden, platform: str) -> SoundchartsError:
+        """Return what a 403 is about, and learn from it what it says of the platform."""
+        try:
+            # Free of charge. An account that may not even ask this may ask nothing.
+            self._client.get(USAGE_PATH, is_free=True)
+        except (Forbidden, AuthenticationFailed) as refused:
+            return refused
+        except SoundchartsError:
+            pass  # It says nothing of what the account may do.
+        if self.has(platform):
+            # It has answered within a day, so this is about the song; unless the next song is refused, too.
+            self._unlearn(platform)
+            return SongForbidden(status=error.status, path=error.path)
+        self._learn(platform, has_it=False)
+        return refusal_of(platform, error)
+
+    def _unlearn(self, platform: str) -> None:
+        self._client.limiter.forget(_works(platform))
+        with self._lock:
+            self._known[platform] = (None, time.monotonic() + ASK_AGAIN_AFTER)
 
     def _learn(self, platform: str, *, has_it: bool) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ No exception of requests, urllib3, redis, ssl or json leaves this package; calle
     ├── CalledOff                 temporary     nobody wanted it any more before it began
     ├── QuotaExhausted            stops all     429, the plan has no calls left
     ├── AuthenticationFailed      stops all     401
-    ├── Forbidden                 stops all     403
+    ├── Forbidden                 stops all     403 (of audience: PlatformForbidden, SongForbidden)
     ├── NotFound                                404
     ├── Blacklisted                             410
     └── InvalidRequest                          400 and every other 4xx

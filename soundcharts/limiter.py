@@ -131,6 +131,9 @@ class Limiter(Protocol):
     def recalls(self, name: str) -> bool:
         """Return whether a fact is remembered."""
 
+    def forget(self, name: str) -> None:
+        """Remember a fact no longer."""
+
 
 class RateLimiter:
     """Pace the calls of one credential, over all processes that use the same Redis.
@@ -227,6 +230,12 @@ class RateLimiter:
             return True
         with self._lock:
             return self._memories.get(name, 0.0) > time.monotonic()
+
+    def forget(self, name: str) -> None:
+        """Remember a fact no longer, for all processes."""
+        with self._lock:
+            self._memories.pop(name, None)
+        self._with_redis(lambda: self._redis.delete(self._memory_prefix + name))
 
     def _ask(self, *, interactive: bool, max_wait: float) -> tuple[bool, float]:
         """Return whether a turn was given, and the seconds until it comes or until asking again."""

@@ -271,7 +271,11 @@ def _parse_day(item: object, warnings: list[str]) -> Iterator[AudiencePoint]:
         if value is None:
             warnings.append(f"plots of {day}: {shown(plot)} has no count")
         else:
-            yield AudiencePoint(date=day, identifier=FieldReader(plot).text("identifier"), value=value)
+            # Some platforms number their recordings: a number is text like any other.
+            number = as_count(plot.get("identifier"))
+            reader = FieldReader(plot if number is None else plot | {"identifier": str(number)})
+            yield AudiencePoint(date=day, identifier=reader.text("identifier"), value=value)
+            warnings += [f"plots of {day}: {warning}" for warning in reader.warnings()]
 
 
 def _named_counts(fields: Fields, *, parent: str = "", depth: int = 3) -> Iterator[tuple[str, int]]:

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from soundcharts.audience import AudienceFetcher
+from soundcharts.audience import USAGE_PATH, AudienceFetcher
 from soundcharts.batching import SongBatch, SongFetcher
 from soundcharts.client import SoundchartsClient
 from soundcharts.credentials import ApiKeyCredentials, Credentials, OAuthCredentials
@@ -218,7 +218,7 @@ class SoundchartsService:
 
     def get_usage(self) -> Usage:
         """Return what the account may still spend. Free of charge."""
-        usage = parse_usage(self._client.get("/api/v2/team/usage", is_free=True))
+        usage = parse_usage(self._client.get(USAGE_PATH, is_free=True))
         if usage.quota_remaining is not None:
             self._client.quota_remaining = usage.quota_remaining
         return usage

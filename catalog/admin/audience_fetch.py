@@ -17,7 +17,7 @@ from unfold.decorators import action
 from catalog import jobs
 from catalog.admin.answers import go_to, job_address, tell
 from catalog.admin.audience_export import TRACKS_A_QUERY, export_audience, pages_of
-from catalog.admin.audience_forms import FetchAudienceForm, price_context
+from catalog.admin.audience_forms import FetchAudienceForm, price_context, tracks_of
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.track_list import filter_of
 from catalog.models import Track, platform_names
@@ -108,8 +108,11 @@ class AudienceFetching:
         self, request: HttpRequest, chosen: list[int] | TrackFilter
     ) -> HttpResponse:
         is_whole_list = isinstance(chosen, TrackFilter)
-        count = measure(chosen).tracks if isinstance(chosen, TrackFilter) else len(chosen)
-        calls = estimate_audience_calls(count)
+        if isinstance(chosen, TrackFilter):
+            count, tracks = measure(chosen).tracks, tracks_of(chosen)
+        else:
+            count, tracks = len(chosen), chosen
+        calls = estimate_audience_calls(count, tracks=tracks)
         return TemplateResponse(
             request,
             "admin/catalog/track/audience_confirmation.html",

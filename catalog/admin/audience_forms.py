@@ -1,6 +1,6 @@
 """What is asked before audience is fetched: which platforms, how far back; and what that costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django import forms
@@ -12,15 +12,17 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.keys import key_in
-from catalog.models import Track, TrackAudience, platform_names
+from catalog.models import Track, platform_names
 from catalog.quota import (
+    Tracks,
     count_audience_gaps,
     count_due_audiences,
     estimate_audience_calls,
+    estimate_gap_calls,
     price_of,
     time_for,
 )
-from catalog.selection import Unselectable, measure
+from catalog.selection import TrackFilter, Unselectable, measure
 from catalog.words import plural
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
@@ -61,9 +63,11 @@ class Wish:
         """The same as the functions of `catalog.jobs` take it."""
         return {"platforms": self.platforms, "days": self.days, "fill_gaps": self.fill_gaps}
 
-    def count_calls(self, tracks: int) -> int:
-        """Return how many calls so many tracks will spend, at most."""
-        return estimate_audience_calls(tracks, platforms=self.platforms, days=self.days)
+    def count_calls(self, count: int, tracks: Tracks | None = None) -> int:
+        """Return how many calls so many tracks will spend at most; of `tracks`, where that is known."""
+        if self.fill_gaps:
+            return estimate_gap_calls(platforms=self.platforms, tracks=tracks, limit=count)
+        return estimate_audience_calls(count, platforms=self.platforms, days=self.days, tracks=tracks)
 
     def count_due(self) -> dict[str, int]:
         """Return for how many tracks each platform would be asked, when nothing is chosen."""
@@ -83,32 +87,34 @@ def price_context(request: HttpRequest, object_id: int | str | None = None) -> d
         "platforms": platform_names(wish.platforms),
     }
     if object_id is not None:
-        tracks, calls = 1, wish.count_calls(1)
-        if wish.fill_gaps:
-            found = TrackAudience.objects.filter(
-                track=key_in(str(object_id)) or 0, platform__in=wish.platforms
-            )
-            calls = found.filter(missing_days__gt=0).count()
+        tracks = 1
+        calls = wish.count_calls(1, [key_in(str(object_id)) or 0])
     elif chosen.is_whole_list:
         try:
             tracks = measure(chosen.selection).tracks
         except Unselectable as error:
             return context | {"problem": str(error)}
-        calls = wish.count_calls(tracks)
+        calls = wish.count_calls(tracks, tracks_of(chosen.selection))
         context["selection"] = chosen.selection
     elif chosen.is_selection:
-        tracks = Track.objects.filter(pk__in=chosen.selected_ids).count()
-        calls = wish.count_calls(tracks)
+        found = Track.objects.filter(pk__in=chosen.selected_ids)
+        tracks = found.count()
+        calls = wish.count_calls(tracks, found)
     else:
         due = wish.count_due()
         tracks = max(due.values())
-        calls = sum(Wish([name], wish.days).count_calls(count) for name, count in due.items())
+        calls = sum(replace(wish, platforms=[name]).count_calls(count) for name, count in due.items())
     return context | {
         "tracks": plural(tracks, "track"),
         "count": tracks,
         "price": price_of(calls).sentence,
         "time": time_for(calls),
     }
+
+
+def tracks_of(selection: TrackFilter) -> Tracks | None:
+    """Return what a filter selects, as the functions that tell a price take it; None where that is all."""
+    return None if selection.is_everything else selection.apply(Track.objects.order_by())
 
 
 class FetchAudienceForm(BaseDialogForm):

@@ -22,7 +22,7 @@ from catalog.admin.track_story import AudienceAnswer
 from catalog.explanations import explain
 from catalog.fetching import fetch_audience_now
 from catalog.models import AudienceDay, Track, TrackAudience
-from catalog.series import DAY, gains, totals
+from catalog.series import DAY, LATE_DAYS, gains, totals
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
 # Days that the chart of a track can show.
@@ -97,16 +97,18 @@ def audience_context(track_id: int, request: HttpRequest) -> dict[str, Any]:
     """Return what the audience section of a track shows, with three queries."""
     asked = request.GET.get("audience", "")
     days = int(asked) if asked in map(str, RANGES) else RANGES[0]
-    order = [*settings.SOUNDCHARTS_AUDIENCE_PLATFORMS, *AUDIENCE_PLATFORMS]
-    audiences = sorted(
-        TrackAudience.objects.filter(track=track_id).select_related("job"),
-        key=lambda audience: order.index(audience.platform),
-    )
+    audiences = list(TrackAudience.objects.filter(track=track_id).select_related("job"))
+    # What was fetched stays, also of a platform that is no longer one of ours: those come last.
+    known = [*settings.SOUNDCHARTS_AUDIENCE_PLATFORMS, *AUDIENCE_PLATFORMS]
+    order = {platform: number for number, platform in reversed(list(enumerate(known)))}
+    audiences.sort(key=lambda audience: (order.get(audience.platform, len(known)), audience.platform))
     today = timezone.now().date()
     start = today - (days - 1) * DAY
     points: dict[int, dict[int, dict[Any, int]]] = {}
-    known = AudienceDay.objects.filter(recording__audience__track=track_id, day__gte=start - DAY)
-    for audience_id, recording_id, day, value in known.values_list(
+    # And as much before them as tells a recording that is new from one that is late.
+    since = start - (LATE_DAYS + 2) * DAY
+    figures = AudienceDay.objects.filter(recording__audience__track=track_id, day__gte=since)
+    for audience_id, recording_id, day, value in figures.values_list(
         "recording__audience_id", "recording_id", "day", "value"
     ):
         points.setdefault(audience_id, {}).setdefault(recording_id, {})[day] = value

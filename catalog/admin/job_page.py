@@ -15,7 +15,7 @@ from catalog.fetching import count_import_calls
 from catalog.jobs.events import MOST_EVENTS
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import MetadataFetchTask
-from catalog.quota import Price, current_account, estimate_audience_calls, estimate_calls, remaining_calls
+from catalog.quota import Price, current_account, estimate_calls, estimate_job_calls, remaining_calls
 from catalog.words import duration, length_of_time, plural
 
 Status = MetadataFetchTask.Status
@@ -45,7 +45,7 @@ def running_time(job: MetadataFetchTask, *, now: datetime) -> str:
 def count_calls(job: MetadataFetchTask, tracks: int) -> int:
     """Return the calls that so many tracks of a job spend; an import only finds them."""
     if job.is_audience:
-        return estimate_audience_calls(tracks, platforms=job.request["platforms"], days=job.request["days"])
+        return estimate_job_calls(job.request, tracks)
     return count_import_calls(job, tracks) if job.is_import else estimate_calls(tracks)
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from catalog.fetching import LIST_PAGE
 from catalog.models import ApiAccount, ApiUsage, MetadataFetchTask
-from catalog.quota import estimate_audience_calls, estimate_calls
+from catalog.quota import estimate_calls, estimate_job_calls
 
 SHOWN_DAYS = 30
 # Whole days by whose spending the forecast goes.
@@ -121,11 +121,7 @@ def _calls_needed() -> int:
     active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
     # One by one: each has platforms and days of its own.
     needed = sum(
-        estimate_audience_calls(
-            max(0, job.total_tracks - job.processed_tracks),
-            platforms=job.request["platforms"],
-            days=job.request["days"],
-        )
+        estimate_job_calls(job.request, max(0, job.total_tracks - job.processed_tracks))
         for job in active.filter(task_type__in=MetadataFetchTask.AUDIENCE)
     )
     left: dict[str, int] = dict(

@@ -12,7 +12,7 @@ from catalog.fetching.figures import save_figures
 from catalog.fetching.results import Ask, AudienceAnswer, PlatformAnswer, Result
 from catalog.mapping import TrackReport
 from catalog.models import AudienceDay, FetchChunk, MetadataFetchTask, Track, TrackAudience
-from catalog.quota import FIRST_DAYS, PERIOD_DAYS, QuotaReserved
+from catalog.quota import FIRST_DAYS, PERIOD_DAYS, QuotaReserved, calls_a_platform
 from catalog.series import DAY, gaps, periods
 from soundcharts.audience import PlatformForbidden, refusal_of
 from soundcharts.errors import SoundchartsError
@@ -20,6 +20,8 @@ from soundcharts.service import SoundchartsService
 
 # The newest days are asked for again for as long as figures are revised, where that costs no further call.
 REVISED_DAYS = 14
+# As many days as most series are taken to have.
+KEPT_DAYS = 365
 
 Period = tuple[date, date]
 
@@ -33,7 +35,9 @@ class Audience:
         return 1
 
     def calls_a_batch(self, job: MetadataFetchTask) -> int:
-        return len(job.request["platforms"])
+        # Gaps may be in every period of a series.
+        days = KEPT_DAYS if job.request.get("fill_gaps") else job.request.get("days")
+        return len(job.request["platforms"]) * calls_a_platform(days)
 
     def is_proven(self, job: MetadataFetchTask, service: SoundchartsService) -> bool:
         return all(service.has_audience(platform) is not None for platform in job.request["platforms"])
@@ -64,7 +68,7 @@ class Audience:
             for platform in platforms:
                 row = rows.get((pk, platform))
                 if job.request.get("fill_gaps"):
-                    wanted_periods = periods(gaps_of.get(row.pk, []) if row else [], longest=PERIOD_DAYS)
+                    wanted_periods = _open_gaps(row, gaps_of.get(row.pk, []), job) if row else []
                 else:
                     wanted_periods = _unknown_periods(row, job, now)
                 if wanted_periods:
@@ -99,19 +103,40 @@ def _unknown_periods(row: TrackAudience | None, job: MetadataFetchTask, now: dat
     found: list[Period] = []
     if days is not None and first < row.fetched_from:
         # From what is known towards the past.
-        found += reversed(_divided(first, row.fetched_from - DAY))
+        found += _divided_backwards(first, row.fetched_from - DAY)
     if row.fetched_at is None or row.fetched_at < job.fresh_after:
         new_days = max(0, (today - row.fetched_until).days)
         calls = max(1, -(-new_days // PERIOD_DAYS))
-        again = min(REVISED_DAYS, calls * PERIOD_DAYS - new_days)
+        # What is late comes after the newest figure, however long ago that was.
+        late_days = (row.fetched_until - row.last_day).days if row.last_day else 0
+        again = min(max(REVISED_DAYS, late_days), calls * PERIOD_DAYS - new_days)
         found += _divided(max(row.fetched_from, min(row.fetched_until, today) + DAY - again * DAY), today)
-    return found
+    whole = _divided_backwards(first, today)
+    # Both ends of what is known can cost a call more than all of it, which the price has not told of.
+    is_whole_cheaper = len(found) > len(whole) and whole[0][0] <= row.fetched_until + DAY
+    return whole if is_whole_cheaper else found
 
 
 def _divided(first: date, last: date) -> list[Period]:
     """Return a span as periods that one call can ask for, oldest first."""
     starts = range(0, (last - first).days + 1, PERIOD_DAYS)
     return [(first + n * DAY, min(last, first + (n + PERIOD_DAYS - 1) * DAY)) for n in starts]
+
+
+def _divided_backwards(first: date, last: date) -> list[Period]:
+    """Return the same newest first, the oldest being the shortest."""
+    ends = range(0, (last - first).days + 1, PERIOD_DAYS)
+    return [(max(first, last - (n + PERIOD_DAYS - 1) * DAY), last - n * DAY) for n in ends]
+
+
+def _open_gaps(row: TrackAudience, days: list[date], job: MetadataFetchTask) -> list[Period]:
+    """Return the periods that hold a series' missing days, but for those that the job has asked for.
+
+    They may have stayed empty: without this an answer in part would be paid for again and again.
+    """
+    if row.asked_until is not None and row.job_id in (job.pk, job.parent_id):
+        days = [day for day in days if day > row.asked_until]
+    return periods(days, longest=PERIOD_DAYS)
 
 
 def _gaps_of(rows: list[TrackAudience]) -> dict[int, list[date]]:
@@ -127,10 +152,13 @@ def _gaps_of(rows: list[TrackAudience]) -> dict[int, list[date]]:
 def _ask(
     service: SoundchartsService, result: Result, may_call: Callable[[], bool]
 ) -> tuple[Result, SoundchartsError | None]:
-    """Return a track with its answer; or with the part of it that came before an error, and the error."""
+    """Return a track with its answer; or with the part of it that came before an error, and the error.
+
+    For somebody who waits, every error is final.
+    """
     answers: list[PlatformAnswer] = []
     calls = 0
-    for ask in result.asks:
+    for number, ask in enumerate(result.asks):
         answer = PlatformAnswer(replace(ask, periods=()))
         try:
             if service.has_audience(ask.platform) is False:
@@ -155,6 +183,10 @@ def _ask(
                 if error.code in {"not_found", "blacklisted"}:
                     break  # It is about the track, so the other platforms know it no better.
                 continue
+            if service.is_interactive:
+                rest = [PlatformAnswer(replace(left, periods=())) for left in result.asks[number + 1 :]]
+                answers += [replace(failed, error=error) for failed in (answer, *rest)]
+                return replace(result, answer=AudienceAnswer(tuple(answers))), error
             if answer.ask.periods:
                 answers.append(replace(answer, is_part=True))
             part = AudienceAnswer(tuple(answers)) if answers else None
@@ -166,5 +198,9 @@ def _ask(
 
 
 def _refusal_of_all(answers: Sequence[PlatformAnswer]) -> PlatformForbidden | None:
-    refusals = [answer.error for answer in answers if isinstance(answer.error, PlatformForbidden)]
+    refusals = [
+        answer.error
+        for answer in answers
+        if isinstance(answer.error, PlatformForbidden) and not answer.ask.periods
+    ]
     return refusals[0] if refusals and len(refusals) == len(answers) else None

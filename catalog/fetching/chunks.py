@@ -123,7 +123,8 @@ def run_chunk(
                 if job.is_import or (_ends_job(error, job) and not is_interactive):
                     _fail(error, job)
                     break
-                run.reports.extend(_give_up(error, run))
+                if chunk.finished_at is None:
+                    run.reports.extend(_give_up(error, run))
                 ahead = None
         if chunk.finished_at is None:
             jobs.release_chunk(chunk)
@@ -260,7 +261,8 @@ def _save(answers: Answers, run: _Run) -> None:
         )
     else:
         jobs.record_calls(run.job.pk, answers.calls)
-    if answers.error is not None and (answers.error.stops_all or len(results) < len(answers.results)):
+    is_left = len(results) < len(answers.results)
+    if answers.error is not None and (is_left or answers.error.stops_all or run.service.is_interactive):
         raise answers.error
 
 

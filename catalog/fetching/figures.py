@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from itertools import chain, islice
 
 from django.conf import settings
 
@@ -12,7 +13,7 @@ from catalog.fetching.results import AudienceAnswer, PlatformAnswer, Result
 from catalog.fetching.saving import database_now, update_each
 from catalog.mapping import LONGEST_ABSENCE_DAYS, TrackReport
 from catalog.models import TREND_DAYS, AudienceDay, AudienceRecording, FetchChunk, Track, TrackAudience
-from catalog.series import DAY, summarize
+from catalog.series import DAY, LATE_DAYS, summarize
 from soundcharts.audience import PlatformForbidden
 from soundcharts.errors import SoundchartsError
 from soundcharts.fields import MAX_COUNT
@@ -25,6 +26,9 @@ SUMMARY_FIELDS = frozenset(
     for field in TrackAudience._meta.concrete_fields
     if field.name not in ("id", "track", "platform")
 )
+# What asking again tomorrow would not change.
+REFUSED = frozenset({"not_found", "blacklisted", "song_forbidden"})
+DAYS_A_STATEMENT = 10_000
 TRACK_FIELDS = ("audience_fetched_at", "audience_total", "audience_gain")
 
 
@@ -65,7 +69,7 @@ def save_figures(chunk: FetchChunk, results: Sequence[Result]) -> dict[int, Trac
     tracks = {track.pk: track for track in locked.only("pk", *TRACK_FIELDS)}
     now = database_now(chunk)
     pairs = _pairs([result for pk, result in answered.items() if pk in tracks])
-    _write_days([pair for pair in pairs.values() if pair.answer.error is None])
+    _write_days(list(pairs.values()))
     for pair in pairs.values():
         _note_answer(pair, chunk.job_id, now)
         if pair.warnings:
@@ -75,9 +79,14 @@ def save_figures(chunk: FetchChunk, results: Sequence[Result]) -> dict[int, Trac
     if pairs:
         update_each([pair.row for pair in pairs.values()], SUMMARY_FIELDS)
     _stamp(tracks, pairs.values(), now)
+    is_in_part = False
     if refused := _refused_platforms(answered.values()):
-        jobs.note_refused_platforms(chunk.job_id, refused)
-    return {pk: _report(answered[pk], pairs) for pk in tracks if answered[pk].answer is not None}
+        is_in_part = jobs.note_refused_platforms(chunk.job_id, refused)
+    return {
+        pk: _report(answered[pk], pairs, is_in_part=is_in_part)
+        for pk in tracks
+        if answered[pk].answer is not None
+    }
 
 
 def _refused_platforms(results: Iterable[Result]) -> list[str]:
@@ -94,19 +103,19 @@ def _refused_platforms(results: Iterable[Result]) -> list[str]:
 def _platform_answers(result: Result) -> Sequence[PlatformAnswer]:
     """Return what was said about a track, a platform at a time: an error is said about each."""
     if isinstance(result.answer, SoundchartsError):
-        return [PlatformAnswer(ask, error=result.answer) for ask in result.asks]
+        return [PlatformAnswer(replace(ask, periods=()), error=result.answer) for ask in result.asks]
     answer: AudienceAnswer | None = result.answer or result.part
     return answer.platforms if answer else ()
 
 
 def _pairs(results: Iterable[Result]) -> dict[tuple[int, str], _Pair]:
     """Return what was said about each track and platform, with its row, made where there was none."""
-    # What the plan lacks says nothing about the track.
+    # What the plan lacks says nothing about the track, but for what was answered before it was lacking.
     answers = {
         (result.track_id, answer.ask.platform): answer
         for result in results
         for answer in _platform_answers(result)
-        if not isinstance(answer.error, PlatformForbidden)
+        if answer.ask.periods or not isinstance(answer.error, PlatformForbidden)
     }
     if not answers:
         return {}
@@ -149,12 +158,14 @@ def _write_days(pairs: list[_Pair]) -> None:
     ]
     for recording in AudienceRecording.objects.bulk_create(new):
         recordings[recording.audience_id, recording.identifier] = recording.pk
-    changed = [
-        day for audience_id, pair in with_days.items() for day in _merge(pair, audience_id, recordings)
-    ]
-    AudienceDay.objects.bulk_create(
-        changed, update_conflicts=True, update_fields=["value"], unique_fields=["recording", "day"]
+    changed = chain.from_iterable(
+        _merge(pair, audience_id, recordings) for audience_id, pair in with_days.items()
     )
+    # Ten years of a hundred tracks are a third of a million rows: never all of them as objects and as text.
+    while days := list(islice(changed, DAYS_A_STATEMENT)):
+        AudienceDay.objects.bulk_create(
+            days, update_conflicts=True, update_fields=["value"], unique_fields=["recording", "day"]
+        )
 
 
 def _read_points(pair: _Pair) -> None:
@@ -167,13 +178,17 @@ def _read_points(pair: _Pair) -> None:
         elif len(identifier := point.identifier or "") > LONGEST_IDENTIFIER:
             pair.warnings.append(f"an identifier of {len(identifier):,} characters")
         else:
-            pair.said.setdefault(identifier, {}).setdefault(point.date, point.value)
+            kept = pair.said.setdefault(identifier, {}).setdefault(point.date, point.value)
+            if kept != point.value:
+                whose = repr(identifier) if identifier else "no identifier"
+                pair.warnings.append(f"two figures of {point.date} for {whose}: {point.value} beside {kept}")
 
 
 def _first_needed(pair: _Pair) -> date:
     days = [start for start, _ in pair.answer.ask.periods]
     if pair.row.latest_day is not None:
-        days.append(pair.row.latest_day - TREND_DAYS * DAY)
+        # And as much before them as tells a recording that is new from one that is late.
+        days.append(pair.row.latest_day - (TREND_DAYS + LATE_DAYS + 1) * DAY)
     return min(days)
 
 
@@ -214,18 +229,23 @@ def _storable(count: int | None) -> int | None:
 def _note_answer(pair: _Pair, job_id: int, now: datetime) -> None:
     """Bring a row's notes of its fetches up to date, unsaved."""
     row, answer = pair.row, pair.answer
-    row.job_id = job_id
+    if row.job_id != job_id:
+        row.job_id, row.asked_until = job_id, None
+    is_up_to_date = False
     if answer.ask.periods:
         starts, ends = zip(*answer.ask.periods, strict=True)
         row.fetched_from = min(day for day in (row.fetched_from, *starts) if day is not None)
         row.fetched_until = max(day for day in (row.fetched_until, *ends) if day is not None)
+        row.asked_until = max(ends)
+        # What was asked for in between says nothing of the newest days.
+        is_up_to_date = row.asked_until >= min(row.fetched_until, now.date())
     if answer.error is None:
         row.error, row.absences, row.retry_at = "", 0, None
-        if not answer.is_part:
+        if is_up_to_date and not answer.is_part:
             row.fetched_at = now
         return
     row.error = answer.error.code
-    if answer.error.code in {"not_found", "blacklisted"}:
+    if answer.error.code in REFUSED:
         row.retry_at = now + timedelta(days=min(2**row.absences, LONGEST_ABSENCE_DAYS))
         row.absences = min(row.absences + 1, 1000)
 
@@ -235,7 +255,7 @@ def _stamp(tracks: dict[int, Track], pairs: Iterable[_Pair], now: datetime) -> N
     shown = settings.SOUNDCHARTS_AUDIENCE_PLATFORMS[0]
     answered: dict[int, Track] = {}
     for pair in pairs:
-        if pair.answer.error is not None:
+        if not pair.answer.ask.periods:
             continue
         track = answered.setdefault(pair.row.track_id, tracks[pair.row.track_id])
         track.audience_fetched_at = now
@@ -245,7 +265,11 @@ def _stamp(tracks: dict[int, Track], pairs: Iterable[_Pair], now: datetime) -> N
         update_each([answered[pk] for pk in sorted(answered)], TRACK_FIELDS)
 
 
-def _report(result: Result, pairs: dict[tuple[int, str], _Pair]) -> TrackReport:
+def _report(result: Result, pairs: dict[tuple[int, str], _Pair], *, is_in_part: bool) -> TrackReport:
+    """Return what came of a track; `is_in_part` says that the job goes on without what the plan lacks."""
+    if isinstance(result.answer, PlatformForbidden) and is_in_part:
+        # As for the tracks after it, of which that platform is not asked any more.
+        return TrackReport("skipped", notes=[str(result.answer)])
     if isinstance(result.answer, SoundchartsError):
         return TrackReport("failed", code=result.answer.code, message=str(result.answer))
     report = TrackReport("unchanged")

@@ -12,6 +12,7 @@ from django.utils.dateparse import parse_datetime
 from catalog.jobs import events
 from catalog.models import MetadataFetchTask, Track, TrackAudience
 from catalog.selection import TrackFilter
+from soundcharts.service import get_service
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +20,18 @@ logger = logging.getLogger(__name__)
 def next_audience_tracks(job: MetadataFetchTask, *, room: int) -> tuple[list[int], dict[str, Any], bool]:
     """Return the next tracks of a plan, its position after them, and whether they are the last.
 
-    First the tracks of which some platform was never fetched, then those of which some is stale, fetched
-    longest ago first. What was fetched since the job was asked for cannot come up again; nor can a track
-    for which that failed, because both walks only move on.
+    First the tracks that were never fetched, then those of which some platform is due, fetched longest ago
+    first: a platform that never answers makes all due, and must not keep any from its turn. What was fetched
+    since the job was asked for cannot come up again; nor can a track for which that failed, because both
+    walks only move on.
     """
     position = job.plan_position or {"phase": "never_fetched", "count": 0}
     if (limit := job.request.get("limit")) is not None:
         room = min(room, limit - position["count"])
-    platforms = job.request["platforms"]
+    has_audience = get_service().has_audience
+    wanted: list[str] = job.request["platforms"]
+    # Without any, the first batch says why.
+    platforms = [platform for platform in wanted if has_audience(platform) is not False] or wanted
     tracks = Track.objects.awaited(now=job.created_at)
     after_id = position.get("after_id", 0)
     if job.request["what"] == "gaps":
@@ -34,10 +39,12 @@ def next_audience_tracks(job: MetadataFetchTask, *, room: int) -> tuple[list[int
     elif job.request["what"] == "filtered":
         rows = _filtered(job, after_id, room)
     elif position["phase"] == "never_fetched":
-        found = tracks.filter(_has_never(job), pk__gt=after_id).order_by("pk")
+        found = tracks.filter(_has_never(job, platforms), pk__gt=after_id).order_by("pk")
+        if job.request["what"] == "stale":
+            found = found.filter(audience_fetched_at=None)
         rows = [(pk, "") for pk in found.values_list("pk", flat=True)[:room]]
     else:
-        rows = _aged(job, tracks, position, room)
+        rows = _aged(job, tracks, platforms, position, room)
     count = position["count"] + len(rows)
     after: dict[str, Any] = {"phase": position["phase"], "count": count}
     if rows:
@@ -51,10 +58,13 @@ def next_audience_tracks(job: MetadataFetchTask, *, room: int) -> tuple[list[int
     return [pk for pk, _ in rows], after, is_last
 
 
-def note_refused_platforms(job: MetadataFetchTask | int, platforms: Sequence[str]) -> None:
-    """Say once on a job which of its platforms the plan of the account does not have."""
+def note_refused_platforms(job: MetadataFetchTask | int, platforms: Sequence[str]) -> bool:
+    """Say once on a job which of its platforms the plan of the account does not have.
+
+    Returns whether any of its platforms is left.
+    """
     if isinstance(job, MetadataFetchTask) and set(platforms) <= set(job.request.get("refused", ())):
-        return
+        return _has_platform_left(job)
     job_id = job.pk if isinstance(job, MetadataFetchTask) else job
     with transaction.atomic():
         locked = MetadataFetchTask.objects.select_for_update().get(pk=job_id)
@@ -66,30 +76,39 @@ def note_refused_platforms(job: MetadataFetchTask | int, platforms: Sequence[str
             logger.warning("job %s: %s", job_id, locked.refused_sentence)
     if isinstance(job, MetadataFetchTask):
         job.request = locked.request
+    return _has_platform_left(locked)
+
+
+def _has_platform_left(job: MetadataFetchTask) -> bool:
+    return not set(job.request["platforms"]) <= set(job.request["refused"])
 
 
 def _rows(platform: str) -> QuerySet[TrackAudience]:
     return TrackAudience.objects.filter(track=OuterRef("pk"), platform=platform)
 
 
-def _has_never(job: MetadataFetchTask) -> Q:
+def _has_never(job: MetadataFetchTask, platforms: list[str]) -> Q:
     """Return the tracks of which some platform was never fetched and is not waiting for another try."""
     is_settled = ~Q(fetched_at=None) | Q(retry_at__gt=job.created_at)
-    settled = (~Exists(_rows(platform).filter(is_settled)) for platform in job.request["platforms"])
+    settled = (~Exists(_rows(platform).filter(is_settled)) for platform in platforms)
     return Q(*settled, _connector=Q.OR)
 
 
 def _aged(
-    job: MetadataFetchTask, tracks: QuerySet[Track], position: dict[str, Any], room: int
+    job: MetadataFetchTask,
+    tracks: QuerySet[Track],
+    platforms: list[str],
+    position: dict[str, Any],
+    room: int,
 ) -> list[tuple[int, str]]:
     is_due = Q(fetched_at__lt=job.fresh_after)
     if (days := job.request["days"]) is not None:
         is_due |= Q(fetched_from__gt=job.created_at.date() - timedelta(days=days - 1))
     is_due &= Q(retry_at=None) | Q(retry_at__lte=job.created_at)
-    due = (Exists(_rows(platform).filter(is_due)) for platform in job.request["platforms"])
+    due = (Exists(_rows(platform).filter(is_due)) for platform in platforms)
     # By the stamp of any platform: whatever this job fetches gets a newer one.
     found = tracks.filter(
-        Q(*due, _connector=Q.OR), ~_has_never(job), audience_fetched_at__lt=job.created_at
+        Q(*due, _connector=Q.OR) | _has_never(job, platforms), audience_fetched_at__lt=job.created_at
     ).order_by("audience_fetched_at", "pk")
     if "after_id" in position:
         after_time = parse_datetime(position["after_time"])

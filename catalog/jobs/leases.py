@@ -216,7 +216,6 @@ def record_outcomes(
         for failure in failures
     )
     codes = Counter(failure.code for failure in failures)
-    _count_failures(chunk.job_id, codes)
     is_read = counts.updated or counts.unchanged or not READABLE_FAILURES.isdisjoint(codes)
     successful = counts.updated + counts.unchanged + counts.skipped
     MetadataFetchTask.objects.filter(pk=chunk.job_id).update(
@@ -230,6 +229,8 @@ def record_outcomes(
         total_tracks=F("total_tracks") + ((size - chunk.size) if size is not None else 0),
         **({"unreadable_tries": 0} if is_read else {}),
     )
+    # After the job's row, which whoever notes something on the job may have locked already.
+    _count_failures(chunk.job_id, codes)
     pace.mark(chunk.job_id)
     if is_done:
         finish_if_done(chunk.job_id)
@@ -237,8 +238,7 @@ def record_outcomes(
 
 
 def _count_failures(job_id: int, codes: Counter[str]) -> None:
-    # In the order of the codes, so that two workers of a job never wait for each other in a ring.
-    for code, count in sorted(codes.items()):
+    for code, count in codes.items():
         found = FailureCount.objects.filter(job_id=job_id, code=code)
         if not found.update(count=F("count") + count):
             # Another worker may add the row at the same moment.

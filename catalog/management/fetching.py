@@ -60,8 +60,8 @@ class FetchCommand(BaseCommand):
         )
 
     @abstractmethod
-    def price_of_one(self, options: dict[str, Any]) -> int:
-        """Return how many calls one track will spend."""
+    def price_of_one(self, track: Track, options: dict[str, Any]) -> int:
+        """Return how many calls a track will spend."""
 
     @abstractmethod
     def fetch_one(self, track: Track, options: dict[str, Any]) -> tuple[MetadataFetchTask, TrackReport]:
@@ -99,7 +99,7 @@ class FetchCommand(BaseCommand):
         if track is None:
             raise CommandError(f"No track has the UUID {uuid}. Import it, or add it in the admin, first.")
         if options["dry_run"]:
-            price = Price(self.price_of_one(options), remaining_calls(), is_bulk=False).sentence
+            price = Price(self.price_of_one(track, options), remaining_calls(), is_bulk=False).sentence
             self.stdout.write(f"Would fetch 1 track ({track}), {price}. Nothing was changed.")
             return
         job, report = self.fetch_one(track, options)

@@ -34,8 +34,13 @@ def drop_days(apps, schema_editor):
 
 
 def keep_words(apps, schema_editor):
-    """Make the triggers that keep the index of words again: SQLite made the table anew, and they went with it."""
+    """Make the triggers that keep the index of words again.
+
+    Where SQLite made the table anew they went with it; on the way back it only drops columns, and they stay.
+    """
     if schema_editor.connection.vendor == "sqlite":
+        for event in ("insert", "delete", "update"):
+            schema_editor.execute(f"DROP TRIGGER IF EXISTS catalog_track_words_{event}")
         for statement in words.TRIGGERS:
             schema_editor.execute(statement, params=None)
 

@@ -62,7 +62,9 @@ class TrackAudience(models.Model):
 
     fetched_from = models.DateField(null=True, blank=True, help_text="The oldest day ever asked for.")
     fetched_until = models.DateField(null=True, blank=True, help_text="The newest day ever asked for.")
-    fetched_at = models.DateTimeField(null=True, blank=True, help_text="When Soundcharts last answered.")
+    fetched_at = models.DateTimeField(
+        null=True, blank=True, help_text="When Soundcharts last answered up to the newest day."
+    )
     # As on a track: the number stays when the task itself is pruned, and nothing is ever looked up by it.
     job = models.ForeignKey(
         "catalog.MetadataFetchTask",
@@ -73,6 +75,9 @@ class TrackAudience(models.Model):
         db_index=False,
         db_constraint=False,
         help_text="The task that last asked Soundcharts about it.",
+    )
+    asked_until = models.DateField(
+        null=True, blank=True, help_text="The newest day that this task asked for."
     )
     error = models.CharField(max_length=50, blank=True, help_text="Why the last fetch failed.")
     absences = models.PositiveSmallIntegerField(

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Upper
 from django.utils import timezone
@@ -97,6 +97,20 @@ class TrackQuerySet(models.QuerySet["Track"]):
     def awaited(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Leave out tracks that Soundcharts did not know and that are not to be asked for again yet."""
         return self.filter(Q(metadata_retry_at=None) | Q(metadata_retry_at__lte=now or timezone.now()))
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the tracks with all that hangs on them.
+
+        Locked in key order before anything else, as by whoever saves what was fetched: who deletes the
+        audience of a track first and then waits for the track would wait for somebody who waits for it.
+        """
+        with transaction.atomic():
+            keys = self.order_by().values("pk")
+            list(Track.objects.select_for_update().filter(pk__in=keys).order_by("pk").values_list("pk"))
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
     def due(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Keep what a refresh fetches: stale tracks that are awaited."""
@@ -215,6 +229,14 @@ class Track(models.Model):
         if not self.name:
             return str(self.uuid)
         return f"{self.name} – {self.credit_name}" if self.credit_name else self.name
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the track with all that hangs on it; locked first, as in `TrackQuerySet.delete`."""
+        with transaction.atomic():
+            list(Track.objects.select_for_update().filter(pk=self.pk).values_list("pk"))
+            return super().delete(*args, **kwargs)
+
+    delete.alters_data = True  # type: ignore[attr-defined]
 
     @property
     def soundcharts_address(self) -> str:

@@ -106,6 +106,7 @@ def test_what_the_plan_lacks_is_a_sentence_and_an_exit_code(simulator, broker, t
     "arguments",
     [
         *([], ["--all", "--bulk"], ["--all", "--platform", "napster"], ["--all", "--days", "0"]),
+        *(["--bulk", "--fill-gaps"], ["--all", "--fill-gaps", "--days", "90"]),
         *(["--track-uuid", "x"], ["--track-uuid", str(uuid4()), "--limit", "3"]),
     ],
 )

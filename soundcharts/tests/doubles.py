@@ -33,6 +33,9 @@ class FakeLimiter:
     def recalls(self, name: str) -> bool:
         return name in self.memories
 
+    def forget(self, name: str) -> None:
+        self.memories.pop(name, None)
+
 
 def make_client(
     url: str = "https://api.example",

@@ -255,6 +255,7 @@ def test_a_platform_that_the_plan_lacks_is_remembered_for_the_account(api: respo
     limiter = FakeLimiter()
     first, second = (SoundchartsService(make_client(BASE, limiter=limiter)) for _ in range(2))
     api.get(f"{BASE}/api/v2/song/{SONG}/audience/tiktok", status=403, json={})
+    api.get(f"{BASE}/api/v2/team/usage", json={})
     assert first.has_audience("tiktok") is None
 
     with pytest.raises(PlatformForbidden, match="TikTok"):

@@ -2,14 +2,20 @@
 
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from catalog import jobs
 from catalog.fetching import fetch_audience_now
 from catalog.management.fetching import Due, FetchCommand, count_argument
 from catalog.mapping import TrackReport
 from catalog.models import MetadataFetchTask, Track
-from catalog.quota import LONGEST_DAYS, count_audience_gaps, count_due_audiences, estimate_audience_calls
+from catalog.quota import (
+    LONGEST_DAYS,
+    count_audience_gaps,
+    count_due_audiences,
+    estimate_audience_calls,
+    estimate_gap_calls,
+)
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
 
@@ -42,8 +48,19 @@ class Command(FetchCommand):
             "--fill-gaps", action="store_true", help="ask again for days that are missing in between, alone"
         )
 
-    def price_of_one(self, options: dict[str, Any]) -> int:
-        return estimate_audience_calls(1, platforms=options["platform"], days=options["days"])
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["fill_gaps"] and (options["bulk"] or options["days"]):
+            raise CommandError(
+                "--fill-gaps goes with --all or --track-uuid, without --days: gaps are where days are known."
+            )
+        super().handle(*args, **options)
+
+    def price_of_one(self, track: Track, options: dict[str, Any]) -> int:
+        if options["fill_gaps"]:
+            return estimate_gap_calls(platforms=options["platform"], tracks=[track.pk])
+        return estimate_audience_calls(
+            1, platforms=options["platform"], days=options["days"], tracks=[track.pk]
+        )
 
     def fetch_one(self, track: Track, options: dict[str, Any]) -> tuple[MetadataFetchTask, TrackReport]:
         return fetch_audience_now(track, **self._what(options))
@@ -52,16 +69,17 @@ class Command(FetchCommand):
         platforms, days, limit = options["platform"], options["days"], options["limit"]
         if options["fill_gaps"]:
             counts = count_audience_gaps(platforms=platforms)
+            calls = estimate_gap_calls(platforms=platforms, limit=limit)
         else:
             counts = count_due_audiences(platforms=platforms, days=days, never_fetched_only=options["bulk"])
-        tracks = max(counts.values()) if limit is None else min(max(counts.values()), limit)
-        calls = sum(
-            estimate_audience_calls(
-                count if limit is None else min(count, limit), platforms=[name], days=days
+            calls = sum(
+                estimate_audience_calls(
+                    count if limit is None else min(count, limit), platforms=[name], days=days
+                )
+                for name, count in counts.items()
             )
-            for name, count in counts.items()
-        )
-        return Due(tracks, calls)
+        tracks = max(counts.values())
+        return Due(tracks if limit is None else min(tracks, limit), calls)
 
     def request(self, options: dict[str, Any]) -> jobs.Requested:
         return jobs.request_stale_audience(

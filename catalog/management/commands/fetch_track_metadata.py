@@ -15,7 +15,7 @@ class Command(FetchCommand):
     bulk_help = "every track that was never fetched, as one job"
     all_help = "every stale track, as one job: never fetched, or longer ago than the schedule says"
 
-    def price_of_one(self, options: dict[str, Any]) -> int:
+    def price_of_one(self, track: Track, options: dict[str, Any]) -> int:
         return 1
 
     def fetch_one(self, track: Track, options: dict[str, Any]) -> tuple[MetadataFetchTask, TrackReport]:
