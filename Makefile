@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
-# Two at once: half of most tests is waiting. Those in a browser share one site, and so one process.
-AT_ONCE ?= -n 2 --dist loadgroup
+# Four at once: most tests wait for half of their time. Those in a browser share two sites, and so two processes.
+AT_ONCE ?= -n 4 --dist loadgroup
 QUICK ?=
 
 .DEFAULT_GOAL := help

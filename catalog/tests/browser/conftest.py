@@ -63,8 +63,9 @@ def _database_of_its_own(file: Path) -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if FOLDER in item.path.parents:
-            # One site for all: one process.
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            # A site and a process for those that look, and for those that do something.
+            group = "looking" if item.path.name == "test_pages.py" else "doing"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="package")
