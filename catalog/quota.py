@@ -139,11 +139,24 @@ def estimate_gap_calls(
     return calls
 
 
-def estimate_job_calls(asked: dict[str, Any], track_count: int) -> int:
-    """Return how many calls so many tracks of an audience job will spend at most, given what it is asked."""
+def estimate_job_calls(asked: dict[str, Any], track_count: int, tracks: Tracks | None = None) -> int:
+    """Return how many calls so many tracks of an audience job will spend at most, given what it is asked.
+
+    Of `tracks`, where it is known which; the names are those of the job's request.
+    """
     if asked["fill_gaps"]:
-        return estimate_gap_calls(platforms=asked["platforms"], limit=track_count)
-    return estimate_audience_calls(track_count, platforms=asked["platforms"], days=asked["days"])
+        return estimate_gap_calls(platforms=asked["platforms"], tracks=tracks, limit=track_count)
+    return estimate_audience_calls(
+        track_count, platforms=asked["platforms"], days=asked["days"], tracks=tracks
+    )
+
+
+def estimate_due_calls(asked: dict[str, Any], due: dict[str, int], *, limit: int | None = None) -> int:
+    """Return the same for so many tracks a platform, of each at most the limit."""
+    return sum(
+        estimate_job_calls(asked | {"platforms": [name]}, count if limit is None else min(count, limit))
+        for name, count in due.items()
+    )
 
 
 def _asked_platforms(platforms: Sequence[str] | None) -> list[str]:

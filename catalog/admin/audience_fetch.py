@@ -19,7 +19,7 @@ from catalog.admin.answers import go_to, job_address, tell
 from catalog.admin.audience_export import TRACKS_A_QUERY, export_audience, pages_of
 from catalog.admin.audience_forms import FetchAudienceForm, price_context, tracks_of
 from catalog.admin.forms import FetchAllForm
-from catalog.admin.track_list import filter_of
+from catalog.admin.track_list import WITH_CHOICE, chosen_tracks
 from catalog.models import Track, platform_names
 from catalog.quota import estimate_audience_calls, price_of, time_for
 from catalog.selection import TrackFilter, measure
@@ -47,11 +47,7 @@ class AudienceFetching:
         description="Fetch audience",
         icon="monitoring",
         permissions=("fetch",),
-        attrs={
-            # And what the list is filtered by, which the form for the search has.
-            "hx-include": "#changelist-form [name=_selected_action]:checked, "
-            "#changelist-form [name=select_across], #changelist-search input"
-        },
+        attrs={**WITH_CHOICE},
         dialog={
             "title": "Fetch audience",
             "description": "",
@@ -90,7 +86,7 @@ class AudienceFetching:
     ) -> HttpResponse | None:
         """State the price first; once confirmed, make the job and stay here."""
         chosen = self._chosen(request, queryset)
-        if not chosen:
+        if chosen is None:
             return None
         choice = request.POST.get("fetch")
         if choice not in {"all", "stale"}:
@@ -107,11 +103,11 @@ class AudienceFetching:
     def _ask_before_fetching_audience(
         self, request: HttpRequest, chosen: list[int] | TrackFilter
     ) -> HttpResponse:
-        is_whole_list = isinstance(chosen, TrackFilter)
         if isinstance(chosen, TrackFilter):
+            selection, ids = chosen, [0]  # The admin takes no action without a tick.
             count, tracks = measure(chosen).tracks, tracks_of(chosen)
         else:
-            count, tracks = len(chosen), chosen
+            selection, ids, count, tracks = None, chosen, len(chosen), chosen
         calls = estimate_audience_calls(count, tracks=tracks)
         return TemplateResponse(
             request,
@@ -121,9 +117,8 @@ class AudienceFetching:
                 "title": "Fetch audience",
                 "opts": Track._meta,
                 "action_name": "fetch_audience_of_chosen",
-                # The admin takes no action without a tick.
-                "ids": [0] if is_whole_list else chosen,
-                "selection": chosen if is_whole_list else None,
+                "ids": ids,
+                "selection": selection,
                 "tracks": plural(count, "track"),
                 "platforms": platform_names(settings.SOUNDCHARTS_AUDIENCE_PLATFORMS),
                 "price": price_of(calls).sentence,
@@ -136,7 +131,7 @@ class AudienceFetching:
         self, request: HttpRequest, queryset: QuerySet[Track]
     ) -> StreamingHttpResponse | None:
         chosen = self._chosen(request, queryset)
-        if not chosen:
+        if chosen is None:
             return None
         what = str(chosen) if isinstance(chosen, TrackFilter) else plural(len(chosen), "track")
         LogEntry.objects.create(
@@ -152,14 +147,9 @@ class AudienceFetching:
         return export_audience(chosen[start : start + TRACKS_A_QUERY] for start in starts)
 
     def _chosen(self, request: HttpRequest, queryset: QuerySet[Track]) -> list[int] | TrackFilter | None:
-        """Return the ticked tracks, or the filter of the whole list; None, with a message, for nothing."""
-        # As the form of the actions reads it.
-        is_whole_list = request.POST.get("select_across", "0").lower() not in {"", "0", "false"}
-        if is_whole_list and queryset.exists():
-            return filter_of(request.GET)
-        ids = [] if is_whole_list else list(queryset.order_by("pk").values_list("pk", flat=True))
-        if not ids:
+        chosen = chosen_tracks(request, queryset)
+        if chosen is None:
             messages.warning(
                 request, "None of the selected tracks is in this list any more. Nothing was done."
             )
-        return ids or None
+        return chosen

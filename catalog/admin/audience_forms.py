@@ -1,6 +1,6 @@
 """What is asked before audience is fetched: which platforms, how far back; and what that costs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -17,8 +17,8 @@ from catalog.quota import (
     Tracks,
     count_audience_gaps,
     count_due_audiences,
-    estimate_audience_calls,
-    estimate_gap_calls,
+    estimate_due_calls,
+    estimate_job_calls,
     price_of,
     time_for,
 )
@@ -65,9 +65,7 @@ class Wish:
 
     def count_calls(self, count: int, tracks: Tracks | None = None) -> int:
         """Return how many calls so many tracks will spend at most; of `tracks`, where that is known."""
-        if self.fill_gaps:
-            return estimate_gap_calls(platforms=self.platforms, tracks=tracks, limit=count)
-        return estimate_audience_calls(count, platforms=self.platforms, days=self.days, tracks=tracks)
+        return estimate_job_calls(self.asked, count, tracks)
 
     def count_due(self) -> dict[str, int]:
         """Return for how many tracks each platform would be asked, when nothing is chosen."""
@@ -103,7 +101,7 @@ def price_context(request: HttpRequest, object_id: int | str | None = None) -> d
     else:
         due = wish.count_due()
         tracks = max(due.values())
-        calls = sum(replace(wish, platforms=[name]).count_calls(count) for name, count in due.items())
+        calls = estimate_due_calls(wish.asked, due)
     return context | {
         "tracks": plural(tracks, "track"),
         "count": tracks,
@@ -159,12 +157,8 @@ class FetchAudienceForm(BaseDialogForm):
         return price_context(request, object_id)
 
     def clean(self) -> dict[str, Any]:
-        chosen = FetchAllForm(self.request)
-        if self.object_id is None and chosen.is_whole_list:
-            try:
-                _ = chosen.selection
-            except Unselectable as error:
-                raise forms.ValidationError(str(error)) from None
+        if self.object_id is None:
+            FetchAllForm(self.request).check_selection()
         return super().clean() or self.cleaned_data
 
     @property

@@ -121,10 +121,14 @@ class FetchAllForm(BaseDialogForm):
             "time": time_for(calls),
         }
 
-    def clean(self) -> dict[str, Any]:
+    def check_selection(self) -> None:
+        """Raise ValidationError for a whole list whose filter makes no sense."""
         if self.is_whole_list:
             try:
                 filter_of(self.request.GET)
             except Unselectable as error:
                 raise forms.ValidationError(str(error)) from None
+
+    def clean(self) -> dict[str, Any]:
+        self.check_selection()
         return super().clean() or {}

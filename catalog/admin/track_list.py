@@ -31,6 +31,21 @@ def filter_of(query: QueryDict) -> TrackFilter:
     return TrackFilter.parse({"search" if name == "q" else name: query[name] for name in names})
 
 
+# What a button's dialog is told: the ticks, and the list's filter, which the form for the search has.
+WITH_CHOICE = {
+    "hx-include": "#changelist-form [name=_selected_action]:checked, "
+    "#changelist-form [name=select_across], #changelist-search input"
+}
+
+
+def chosen_tracks(request: HttpRequest, queryset: QuerySet[Track]) -> list[int] | TrackFilter | None:
+    """Return what an action is about: ticked tracks, or the filter of the whole list; None for nothing."""
+    # As the form of the actions reads it.
+    if request.POST.get("select_across", "0").lower() not in {"", "0", "false"}:
+        return filter_of(request.GET) if queryset.exists() else None
+    return list(queryset.order_by("pk").values_list("pk", flat=True)) or None
+
+
 class Shown:
     """A filter of the side bar: it shows what is chosen, and leaves it to the list to apply it."""
 

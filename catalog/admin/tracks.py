@@ -22,7 +22,7 @@ from catalog.admin.audience_page import AudienceOnPage
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.imports import ImportMixin
 from catalog.admin.keys import key_in
-from catalog.admin.track_list import FILTERS, TrackList, filter_of
+from catalog.admin.track_list import FILTERS, WITH_CHOICE, TrackList, chosen_tracks, filter_of
 from catalog.admin.track_page import TrackPage
 from catalog.explanations import explain
 from catalog.models import SortKey, Track
@@ -114,11 +114,7 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
         description="Fetch All Metadata",
         icon="sync",
         permissions=("fetch",),
-        attrs={
-            # And what the list is filtered by, which the form for the search has.
-            "hx-include": "#changelist-form [name=_selected_action]:checked, "
-            "#changelist-form [name=select_across], #changelist-search input"
-        },
+        attrs={**WITH_CHOICE},
         dialog={
             "title": "Fetch All Metadata",
             "description": "",
@@ -160,26 +156,22 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
         self, request: HttpRequest, queryset: QuerySet[Track], *, name: str, follow: bool
     ) -> HttpResponse | None:
         """State the price first; once confirmed, make the job and stay here, or follow it."""
-        choice = request.POST.get("fetch")
-        selection = filter_of(request.GET)
-        # As the form of the actions reads it.
-        is_whole_list = request.POST.get("select_across", "0").lower() not in {"", "0", "false"}
-        ids = [] if is_whole_list else list(queryset.order_by("pk").values_list("pk", flat=True))
-        if not (queryset.exists() if is_whole_list else ids):
+        chosen = chosen_tracks(request, queryset)
+        if chosen is None:
             self.message_user(
                 request,
                 "None of the selected tracks is in this list any more. Nothing was queued.",
                 messages.WARNING,
             )
             return None
+        choice = request.POST.get("fetch")
         if choice not in {"all", "stale"}:
-            return self._ask_before_fetching(request, selection if is_whole_list else None, ids, name=name)
-        if is_whole_list:
-            requested = jobs.request_filtered_metadata(
-                selection, only_stale=choice == "stale", requested_by=request.user
-            )
+            return self._ask_before_fetching(request, chosen, name=name)
+        options: dict[str, Any] = {"only_stale": choice == "stale", "requested_by": request.user}
+        if isinstance(chosen, TrackFilter):
+            requested = jobs.request_filtered_metadata(chosen, **options)
         else:
-            requested = jobs.request_metadata(ids, only_stale=choice == "stale", requested_by=request.user)
+            requested = jobs.request_metadata(chosen, **options)
         self._log_job(
             request, requested, "Create bulk metadata fetch task" if follow else "Fetch in background"
         )
@@ -187,12 +179,14 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
         return HttpResponseRedirect(job_address(requested.job) if follow else request.get_full_path())
 
     def _ask_before_fetching(
-        self, request: HttpRequest, selection: TrackFilter | None, ids: list[int], *, name: str
+        self, request: HttpRequest, chosen: list[int] | TrackFilter, *, name: str
     ) -> HttpResponse:
         """Return the page between choosing and spending, of all that a filter selects or of ticked tracks."""
-        if selection is not None:
-            extent = measure(selection)
+        if isinstance(chosen, TrackFilter):
+            selection, ids = chosen, [0]  # The admin takes no action without a tick.
+            extent = measure(chosen)
         else:
+            selection, ids = None, chosen
             extent = Extent(len(ids), Track.objects.filter(pk__in=ids).stale().count(), waiting=0)
         calls, due_calls = estimate_calls(extent.tracks), estimate_calls(extent.due)
         return TemplateResponse(
@@ -204,8 +198,7 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
                 "opts": self.opts,
                 "action_name": name,
                 "selection": selection,
-                # The admin takes no action without a tick.
-                "ids": ids or [0],
+                "ids": ids,
                 "extent": extent,
                 "fresh_count": extent.tracks - extent.stale,
                 "tracks": plural(extent.tracks, "track"),

@@ -81,7 +81,7 @@ def save_figures(chunk: FetchChunk, results: Sequence[Result]) -> dict[int, Trac
     _stamp(tracks, pairs.values(), now)
     is_in_part = False
     if refused := _refused_platforms(answered.values()):
-        is_in_part = jobs.note_refused_platforms(chunk.job_id, refused)
+        is_in_part = jobs.note_refused_platforms(chunk.job, refused)
     return {
         pk: _report(answered[pk], pairs, is_in_part=is_in_part)
         for pk in tracks

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -10,76 +10,59 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
 from catalog.jobs import events
-from catalog.models import MetadataFetchTask, Track, TrackAudience
+from catalog.models import MetadataFetchTask, Track, TrackAudience, TrackQuerySet
 from catalog.selection import TrackFilter
 from soundcharts.service import get_service
 
 logger = logging.getLogger(__name__)
 
 
-def next_audience_tracks(job: MetadataFetchTask, *, room: int) -> tuple[list[int], dict[str, Any], bool]:
-    """Return the next tracks of a plan, its position after them, and whether they are the last.
+def next_audience_tracks(
+    job: MetadataFetchTask, position: dict[str, Any], room: int
+) -> list[tuple[int, datetime | None]]:
+    """Return the next tracks of a plan after a position, at most `room`, with the moment that orders them.
 
     First the tracks that were never fetched, then those of which some platform is due, fetched longest ago
     first: a platform that never answers makes all due, and must not keep any from its turn. What was fetched
     since the job was asked for cannot come up again; nor can a track for which that failed, because both
     walks only move on.
     """
-    position = job.plan_position or {"phase": "never_fetched", "count": 0}
-    if (limit := job.request.get("limit")) is not None:
-        room = min(room, limit - position["count"])
     has_audience = get_service().has_audience
     wanted: list[str] = job.request["platforms"]
     # Without any, the first batch says why.
     platforms = [platform for platform in wanted if has_audience(platform) is not False] or wanted
     tracks = Track.objects.awaited(now=job.created_at)
-    after_id = position.get("after_id", 0)
-    if job.request["what"] == "gaps":
-        rows = _with_gaps(platforms, after_id, room)
-    elif job.request["what"] == "filtered":
-        rows = _filtered(job, after_id, room)
-    elif position["phase"] == "never_fetched":
-        found = tracks.filter(_has_never(job, platforms), pk__gt=after_id).order_by("pk")
-        if job.request["what"] == "stale":
-            found = found.filter(audience_fetched_at=None)
-        rows = [(pk, "") for pk in found.values_list("pk", flat=True)[:room]]
+    what, after_id = job.request["what"], position.get("after_id", 0)
+    if position["phase"] == "aged":
+        aged = _aged(job, tracks, platforms, position)
+        return list(aged.values_list("pk", "audience_fetched_at")[:room])
+    if what == "gaps":
+        keys = _with_gaps(platforms, after_id)
+    elif what == "filtered":
+        keys = _filtered(job, after_id).values_list("pk", flat=True)
     else:
-        rows = _aged(job, tracks, platforms, position, room)
-    count = position["count"] + len(rows)
-    after: dict[str, Any] = {"phase": position["phase"], "count": count}
-    if rows:
-        after |= {"after_id": rows[-1][0], "after_time": rows[-1][1]}
-    is_last = limit is not None and count >= limit
-    if len(rows) < room:
-        if position["phase"] == "never_fetched" and job.request["what"] == "stale":
-            after = {"phase": "aged", "count": count}
-        else:
-            is_last = True
-    return [pk for pk, _ in rows], after, is_last
+        found = tracks.filter(_has_never(job, platforms), pk__gt=after_id).order_by("pk")
+        if what == "stale":
+            found = found.filter(audience_fetched_at=None)
+        keys = found.values_list("pk", flat=True)
+    return [(pk, None) for pk in keys[:room]]
 
 
-def note_refused_platforms(job: MetadataFetchTask | int, platforms: Sequence[str]) -> bool:
+def note_refused_platforms(job: MetadataFetchTask, platforms: Sequence[str]) -> bool:
     """Say once on a job which of its platforms the plan of the account does not have.
 
     Returns whether any of its platforms is left.
     """
-    if isinstance(job, MetadataFetchTask) and set(platforms) <= set(job.request.get("refused", ())):
-        return _has_platform_left(job)
-    job_id = job.pk if isinstance(job, MetadataFetchTask) else job
-    with transaction.atomic():
-        locked = MetadataFetchTask.objects.select_for_update().get(pk=job_id)
-        known = locked.request.get("refused", [])
-        if new := [platform for platform in platforms if platform not in known]:
-            locked.request = locked.request | {"refused": [*known, *new]}
-            MetadataFetchTask.objects.filter(pk=job_id).update(request=locked.request)
-            events.note(job_id, events.Kind.REFUSED, text=locked.refused_sentence)
-            logger.warning("job %s: %s", job_id, locked.refused_sentence)
-    if isinstance(job, MetadataFetchTask):
+    if not set(platforms) <= set(job.request.get("refused", ())):
+        with transaction.atomic():
+            locked = MetadataFetchTask.objects.select_for_update().get(pk=job.pk)
+            known = locked.request.get("refused", [])
+            if new := [platform for platform in platforms if platform not in known]:
+                locked.request = locked.request | {"refused": [*known, *new]}
+                MetadataFetchTask.objects.filter(pk=job.pk).update(request=locked.request)
+                events.note(job.pk, events.Kind.REFUSED, text=locked.refused_sentence)
+                logger.warning("job %s: %s", job.pk, locked.refused_sentence)
         job.request = locked.request
-    return _has_platform_left(locked)
-
-
-def _has_platform_left(job: MetadataFetchTask) -> bool:
     return not set(job.request["platforms"]) <= set(job.request["refused"])
 
 
@@ -95,12 +78,8 @@ def _has_never(job: MetadataFetchTask, platforms: list[str]) -> Q:
 
 
 def _aged(
-    job: MetadataFetchTask,
-    tracks: QuerySet[Track],
-    platforms: list[str],
-    position: dict[str, Any],
-    room: int,
-) -> list[tuple[int, str]]:
+    job: MetadataFetchTask, tracks: TrackQuerySet, platforms: list[str], position: dict[str, Any]
+) -> TrackQuerySet:
     is_due = Q(fetched_at__lt=job.fresh_after)
     if (days := job.request["days"]) is not None:
         is_due |= Q(fetched_from__gt=job.created_at.date() - timedelta(days=days - 1))
@@ -111,28 +90,21 @@ def _aged(
         Q(*due, _connector=Q.OR) | _has_never(job, platforms), audience_fetched_at__lt=job.created_at
     ).order_by("audience_fetched_at", "pk")
     if "after_id" in position:
-        after_time = parse_datetime(position["after_time"])
-        found = found.filter(audience_fetched_at__gte=after_time).exclude(
-            audience_fetched_at=after_time, pk__lte=position["after_id"]
+        found = found.after(
+            "audience_fetched_at", parse_datetime(position["after_time"]), position["after_id"]
         )
-    return [
-        (pk, fetched_at.isoformat() if fetched_at else "")
-        for pk, fetched_at in found.values_list("pk", "audience_fetched_at")[:room]
-    ]
+    return found
 
 
-def _with_gaps(platforms: list[str], after_id: int, room: int) -> list[tuple[int, str]]:
+def _with_gaps(platforms: list[str], after_id: int) -> QuerySet[Any, int]:
     found = TrackAudience.objects.filter(platform__in=platforms, missing_days__gt=0, track__gt=after_id)
-    ids = found.order_by("track").values_list("track_id", flat=True).distinct()
-    return [(pk, "") for pk in ids[:room]]
+    return found.order_by("track").values_list("track_id", flat=True).distinct()
 
 
-def _filtered(job: MetadataFetchTask, after_id: int, room: int) -> list[tuple[int, str]]:
+def _filtered(job: MetadataFetchTask, after_id: int) -> TrackQuerySet:
     """Return all that the filter selects; what is to be asked of a track is seen when its turn comes."""
     asked = job.request
     tracks = TrackFilter.parse(asked["filter"]).walk(
         now=job.created_at, after_id=after_id, last_id=asked["last_id"]
     )
-    if asked["only_due"]:
-        tracks = tracks.awaited(now=job.created_at)
-    return [(pk, "") for pk in tracks.values_list("pk", flat=True)[:room]]
+    return tracks.awaited(now=job.created_at) if asked["only_due"] else tracks

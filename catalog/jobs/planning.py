@@ -124,12 +124,13 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
     room = settings.CHUNK_SIZE * (CHUNKS_PER_STEP if job.plan_steps else CHUNKS_OF_FIRST_STEP)
     if job.request["what"] == "failures":
         return _next_failures(job, room)
-    if job.is_audience:
-        return next_audience_tracks(job, room=room)
     if limit is not None:
         room = min(room, limit - position["count"])
-    find = _filtered_tracks if job.request["what"] == "filtered" else _stale_tracks
-    rows = list(find(job, position).values_list("pk", "metadata_fetched_at")[:room])
+    if job.is_audience:
+        rows = next_audience_tracks(job, position, room)
+    else:
+        find = _filtered_tracks if job.request["what"] == "filtered" else _stale_tracks
+        rows = list(find(job, position).values_list("pk", "metadata_fetched_at")[:room])
     count = position["count"] + len(rows)
     is_last = limit is not None and count >= limit
     after: dict[str, Any] = {"phase": position["phase"], "count": count}
@@ -137,11 +138,20 @@ def _next_tracks(job: MetadataFetchTask) -> tuple[list[int], dict[str, Any], boo
         after_id, after_time = rows[-1]
         after |= {"after_id": after_id, "after_time": after_time.isoformat() if after_time else ""}
     if len(rows) < room:
-        if position["phase"] == "never_fetched" and job.request["what"] != "never_fetched":
+        if position["phase"] == "never_fetched" and _has_aged(job):
             after = {"phase": "aged", "count": count}
         else:
             is_last = True
     return [pk for pk, _ in rows], after, is_last
+
+
+def _has_aged(job: MetadataFetchTask) -> bool:
+    """Return whether a plan, after what was never fetched, goes on with what was fetched too long ago.
+
+    That of an audience's filter makes no difference between them.
+    """
+    what = job.request["what"]
+    return what == "stale" or (what == "filtered" and not job.is_audience)
 
 
 def _stale_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQuerySet:
@@ -151,9 +161,8 @@ def _stale_tracks(job: MetadataFetchTask, position: dict[str, Any]) -> TrackQuer
         return tracks.never_fetched().filter(pk__gt=position.get("after_id", 0))
     tracks = tracks.filter(metadata_fetched_at__lt=job.fresh_after)
     if "after_id" in position:
-        after_time = parse_datetime(position["after_time"])
-        tracks = tracks.filter(metadata_fetched_at__gte=after_time).exclude(
-            metadata_fetched_at=after_time, pk__lte=position["after_id"]
+        tracks = tracks.after(
+            "metadata_fetched_at", parse_datetime(position["after_time"]), position["after_id"]
         )
     return tracks
 

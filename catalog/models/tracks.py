@@ -112,6 +112,10 @@ class TrackQuerySet(models.QuerySet["Track"]):
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
 
+    def after(self, column: str, moment: datetime | None, pk: int) -> "TrackQuerySet":
+        """Keep what comes after a track in the order of a moment and the key."""
+        return self.filter(**{f"{column}__gte": moment}).exclude(**{column: moment}, pk__lte=pk)
+
     def due(self, *, now: datetime | None = None) -> "TrackQuerySet":
         """Keep what a refresh fetches: stale tracks that are awaited."""
         return self.stale(now=now).awaited(now=now)

@@ -24,6 +24,13 @@ def is_over(job: MetadataFetchTask) -> bool:
     return job.status in job.ENDED
 
 
+def run(job: MetadataFetchTask) -> MetadataFetchTask:
+    """Work on a job for one slice of time in this process, and return it as it then is."""
+    work_on_job(job.pk)
+    job.refresh_from_db()
+    return job
+
+
 def finish_here(job: MetadataFetchTask, *, seconds: float = 30) -> None:
     """Work on a job in this process until it has ended."""
 

@@ -7,12 +7,12 @@ from django.db import connection
 from django.utils import timezone
 
 from catalog import jobs
-from catalog.fetching import fetch_audience_now, work_on_job
+from catalog.fetching import fetch_audience_now
 from catalog.fetching.audience import REVISED_DAYS
 from catalog.models import AudienceDay, FetchChunk, MetadataFetchTask, Track, TrackAudience
 from catalog.quota import count_due_audiences, estimate_audience_calls
 from catalog.tests.audiences import add_audience, days_from, series_of, totals_of
-from catalog.tests.outcomes import keys_of
+from catalog.tests.outcomes import keys_of, run
 from catalog.tests.tracks import add_tracks
 from soundcharts.service import SoundchartsService, get_service
 from soundcharts.simulator.audience import AudienceSeries
@@ -20,12 +20,6 @@ from soundcharts.simulator.audience import AudienceSeries
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TODAY = datetime.now(UTC).date()
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 def ask(tracks: list[Track], **options) -> MetadataFetchTask:

@@ -7,10 +7,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from catalog import jobs
-from catalog.fetching import fetch_audience_now, work_on_job
-from catalog.models import MetadataFetchTask, Track, TrackAudience
+from catalog.fetching import fetch_audience_now
+from catalog.models import Track, TrackAudience
 from catalog.tests.audiences import add_audience, days_from, series_of
-from catalog.tests.outcomes import keys_of
+from catalog.tests.outcomes import keys_of, run
 from catalog.tests.tracks import add_tracks
 from soundcharts.payloads import AudiencePoint, Page, parse_audience
 from soundcharts.service import SoundchartsService
@@ -19,12 +19,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 TODAY = datetime.now(UTC).date()
 YESTERDAY = TODAY - timedelta(days=1)
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 @pytest.fixture

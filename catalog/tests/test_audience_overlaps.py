@@ -86,7 +86,7 @@ def test_noting_what_the_plan_lacks_beside_a_failure_is_no_deadlock(simulator, b
             with transaction.atomic():
                 jobs.advance_chunk(chunks[number], count=1)
                 if is_refused:
-                    jobs.note_refused_platforms(job.pk, ["tiktok"])
+                    jobs.note_refused_platforms(job, ["tiktok"])
                 failure = jobs.Failure(str(tracks[number].uuid), "not_found", "Not known.", tracks[number].pk)
                 jobs.record_outcomes(
                     chunks[number], counts=jobs.Counts(failed=1), failures=[failure], calls=1

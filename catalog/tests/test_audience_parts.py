@@ -6,10 +6,10 @@ import pytest
 from django.utils import timezone
 
 from catalog import jobs
-from catalog.fetching import fetch_audience_now, work_on_job
-from catalog.models import AudienceDay, FetchChunk, MetadataFetchTask, Track, TrackAudience
+from catalog.fetching import fetch_audience_now
+from catalog.models import AudienceDay, FetchChunk, Track, TrackAudience
 from catalog.tests.audiences import add_audience, days_from
-from catalog.tests.outcomes import keys_of
+from catalog.tests.outcomes import keys_of, run
 from catalog.tests.tracks import add_tracks
 from soundcharts.audience import PlatformForbidden
 from soundcharts.errors import DeadlineExceeded, InvalidRequest, QuotaExhausted
@@ -18,12 +18,6 @@ from soundcharts.service import SoundchartsService
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TODAY = datetime.now(UTC).date()
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 @pytest.fixture

@@ -8,23 +8,16 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from catalog import jobs, schedule
-from catalog.fetching import work_on_job
-from catalog.models import AudienceDay, MetadataFetchTask, Track, TrackAudience
+from catalog.models import AudienceDay, Track, TrackAudience
 from catalog.quota import count_due_audiences
 from catalog.tests.audiences import add_audience, days_from
-from catalog.tests.outcomes import keys_of
+from catalog.tests.outcomes import keys_of, run
 from catalog.tests.tracks import add_tracks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TODAY = datetime.now(UTC).date()
 AUDIENCE = schedule.BY_KIND[schedule.Kind.AUDIENCE]
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 def add_known(track: Track, *, until: int, days: int = 90, **fields) -> TrackAudience:

@@ -6,21 +6,15 @@ import pytest
 from django.utils import timezone
 
 from catalog import jobs
-from catalog.fetching import fetch_audience_now, work_on_job
-from catalog.models import MetadataFetchTask, Track, TrackAudience
+from catalog.fetching import fetch_audience_now
+from catalog.models import Track, TrackAudience
 from catalog.quota import count_due_audiences
 from catalog.tests.audiences import add_audience, days_from
-from catalog.tests.outcomes import keys_of
+from catalog.tests.outcomes import keys_of, run
 from catalog.tests.tracks import add_tracks
 from soundcharts.service import get_service
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 @pytest.mark.parametrize("status", [401, 403])

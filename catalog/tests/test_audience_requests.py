@@ -7,13 +7,12 @@ from django.utils import timezone
 
 from catalog import jobs, schedule
 from catalog.dashboard.calls import calls
-from catalog.fetching import work_on_job
 from catalog.jobs import retries
 from catalog.models import ApiAccount, JobEvent, MetadataFetchTask, Track, TrackAudience
 from catalog.models.refresh import forget_refresh_days
 from catalog.selection import TrackFilter
 from catalog.tests.audiences import add_audience, days_from
-from catalog.tests.outcomes import keys_of
+from catalog.tests.outcomes import keys_of, run
 from catalog.tests.tracks import add_tracks
 from soundcharts.service import get_service
 
@@ -21,12 +20,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 AUDIENCE = schedule.BY_KIND[schedule.Kind.AUDIENCE]
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 def add_fetched(track: Track, fetched_at: datetime, *, platform: str = "spotify", **fields) -> None:

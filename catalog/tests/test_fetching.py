@@ -10,16 +10,11 @@ from catalog import jobs
 from catalog.fetching import fetch_track_now, saving, work_on_job
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.quota import estimate_calls
+from catalog.tests.outcomes import run
 from catalog.tests.tracks import add_tracks
 from soundcharts.service import get_service
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 def bulk(tracks: list[Track], **options) -> MetadataFetchTask:

@@ -12,7 +12,7 @@ from catalog import jobs
 from catalog.fetching import ahead, work_on_job
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.tests.gate import gate
-from catalog.tests.outcomes import assert_one_outcome_each, finish_here, keys_of, songs_by_times_asked
+from catalog.tests.outcomes import assert_one_outcome_each, finish_here, keys_of, run, songs_by_times_asked
 from catalog.tests.together import Meanwhile
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until
@@ -50,12 +50,6 @@ def known_batches(simulator, broker) -> None:
 
 def metadata_job(tracks: Sequence[Track], **options) -> MetadataFetchTask:
     return jobs.request_metadata(keys_of(tracks), **options).job
-
-
-def work(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 def uuids_of(tracks: Sequence[Track]) -> list[UUID]:
@@ -99,7 +93,7 @@ def test_answers_that_come_in_any_order_are_saved_in_the_chunks_order(simulator,
     monkeypatch.setattr(jobs, "advance_chunk", note_what_is_saved)
     # Every second call takes longer, so that answers overtake each other.
     simulator.faults.set("slow", seconds=0.1, every=2)
-    job = work(metadata_job(tracks))
+    job = run(metadata_job(tracks))
     assert saved == keys_of(tracks)
     assert_one_outcome_each(job, tracks)
 
@@ -136,7 +130,7 @@ def test_the_first_call_is_alone_until_it_is_known_whether_there_are_batch_calls
     monkeypatch.setattr(simulator.faults, "next_strike", note_what_was_answered_before)
     # Long enough for any other call to begin meanwhile.
     simulator.faults.set("slow", seconds=0.2, times=1)
-    work(job)
+    run(job)
     assert job.status == "completed"
     assert answered[0] == 0
     assert min(answered[1:]) == BATCH
@@ -152,7 +146,7 @@ def interrupted_job(simulator, broker, settings) -> tuple[MetadataFetchTask, lis
     tracks = add_tracks(simulator, 100)
     # As often as one call is tried.
     simulator.faults.set("error_503", uuids=uuids_of(tracks[30:40]), times=1 + client.BULK.max_retries)
-    return work(metadata_job(tracks)), tracks
+    return run(metadata_job(tracks)), tracks
 
 
 def test_a_batch_that_fails_in_the_middle_is_put_off_into_a_chunk_of_its_own(interrupted_job):
@@ -173,7 +167,7 @@ def test_what_was_answered_behind_a_failed_batch_is_saved(interrupted_job):
 def test_a_batch_that_was_put_off_completes_the_job_and_nothing_is_paid_for_twice(simulator, interrupted_job):
     job, _ = interrupted_job
     let_chunks_be_claimed_now()
-    work(job)
+    run(job)
     assert job.updated_tracks == 100
     assert [chunk.size for chunk in job.chunks.all()] == [100, 10]
     assert (job.status, job.processed_tracks, job.total_tracks) == ("completed", 100, 100)
@@ -215,7 +209,7 @@ def job_out_of_quota(simulator, broker) -> tuple[MetadataFetchTask, list[Track]]
     """A job that was paused when some of the calls under way were refused for the quota; and its tracks."""
     tracks = add_tracks(simulator, 200)
     simulator.faults.set("quota_exhausted", after=3, every=2)
-    return work(metadata_job(tracks)), tracks
+    return run(metadata_job(tracks)), tracks
 
 
 def test_a_quota_that_ends_with_several_calls_under_way_pauses_the_job(job_out_of_quota):
@@ -368,7 +362,7 @@ def test_after_two_deaths_one_call_at_a_time_is_made(simulator, known_batches):
     job = metadata_job(tracks)
     lost_leases(1)
     simulator.state.latency = 0.02
-    work(job)
+    run(job)
     assert_one_outcome_each(job, tracks)
     assert (simulator.state.calls["songs"], simulator.state.max_concurrency) == (10, 1)
 
@@ -389,7 +383,7 @@ def test_after_two_deaths_each_batch_is_saved_before_the_next_is_asked_for(
         return decide(kind, uuids)
 
     simulator.faults.next_strike = note_what_was_saved_before
-    work(job)
+    run(job)
     assert saved_before == [0, 10, 20, 30, 40, 50]
 
 
@@ -403,7 +397,7 @@ def test_after_three_deaths_the_tracks_of_the_next_batch_are_taken_one_by_one(si
     tracks = add_tracks(simulator, 60)
     job = metadata_job(tracks)
     lost_leases(2)
-    work(job)
+    run(job)
     assert_one_outcome_each(job, tracks)
     assert (simulator.state.calls["song"], simulator.state.calls["songs"]) == (10, 5)
 
@@ -413,7 +407,7 @@ def test_after_three_deaths_fresh_tracks_do_not_count_among_the_suspects(simulat
     stale = add_tracks(simulator, 30, first=30)
     job = metadata_job(fresh + stale, only_stale=True)
     lost_leases(2)
-    work(job)
+    run(job)
     assert (job.status, job.skipped_tracks, job.updated_tracks) == ("completed", 30, 30)
     assert (simulator.state.calls["song"], simulator.state.calls["songs"]) == (10, 2)
 
@@ -434,7 +428,7 @@ def test_after_four_deaths_the_next_track_is_given_up_and_the_others_are_fetched
     tracks = add_tracks(simulator, 60)
     job = metadata_job(tracks)
     lost_leases(3)
-    work(job)
+    run(job)
     assert list(job.failures.values_list("track_id", "code")) == [(tracks[0].pk, "worker_lost")]
     assert (job.status, job.updated_tracks) == ("completed", 59)
     assert simulator.state.asked(0) == 0

@@ -7,17 +7,12 @@ from django.utils import timezone
 
 from catalog import jobs
 from catalog.fetching import fetch_track_now, work_on_job
-from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.models import FetchChunk, Track
+from catalog.tests.outcomes import run
 from catalog.tests.together import all_at_once
 from catalog.tests.tracks import add_tracks
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 def keys(tracks: list[Track]) -> list[int]:

@@ -8,21 +8,16 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains
 
 from catalog import jobs, quota
-from catalog.fetching import fetch_track_now, work_on_job
+from catalog.fetching import fetch_track_now
 from catalog.models import ApiAccount, MetadataFetchTask, Track
 from catalog.song_lists import read_list
+from catalog.tests.outcomes import run
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
 from soundcharts.batching import BATCH_WORKS, BATCH_WORKS_FOR
 from soundcharts.service import get_service
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("account_of_its_own")]
-
-
-def run(job: MetadataFetchTask) -> MetadataFetchTask:
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    return job
 
 
 def may_ask_again() -> None:

@@ -13,8 +13,8 @@ from catalog.quota import (
     LONGEST_DAYS,
     count_audience_gaps,
     count_due_audiences,
-    estimate_audience_calls,
-    estimate_gap_calls,
+    estimate_due_calls,
+    estimate_job_calls,
 )
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
@@ -56,11 +56,7 @@ class Command(FetchCommand):
         super().handle(*args, **options)
 
     def price_of_one(self, track: Track, options: dict[str, Any]) -> int:
-        if options["fill_gaps"]:
-            return estimate_gap_calls(platforms=options["platform"], tracks=[track.pk])
-        return estimate_audience_calls(
-            1, platforms=options["platform"], days=options["days"], tracks=[track.pk]
-        )
+        return estimate_job_calls(self._what(options), 1, [track.pk])
 
     def fetch_one(self, track: Track, options: dict[str, Any]) -> tuple[MetadataFetchTask, TrackReport]:
         return fetch_audience_now(track, **self._what(options))
@@ -69,15 +65,9 @@ class Command(FetchCommand):
         platforms, days, limit = options["platform"], options["days"], options["limit"]
         if options["fill_gaps"]:
             counts = count_audience_gaps(platforms=platforms)
-            calls = estimate_gap_calls(platforms=platforms, limit=limit)
         else:
             counts = count_due_audiences(platforms=platforms, days=days, never_fetched_only=options["bulk"])
-            calls = sum(
-                estimate_audience_calls(
-                    count if limit is None else min(count, limit), platforms=[name], days=days
-                )
-                for name, count in counts.items()
-            )
+        calls = estimate_due_calls(self._what(options), counts, limit=limit)
         tracks = max(counts.values())
         return Due(tracks if limit is None else min(tracks, limit), calls)
 

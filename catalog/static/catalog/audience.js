@@ -102,20 +102,6 @@
     document.querySelectorAll("canvas[data-figures]").forEach(draw);
   }
 
-  /* After a fetch in place the dialog goes, and the keyboard goes on at the button that opened it. */
-  function closeDialog() {
-    const state = window.Alpine && window.Alpine.$data(document.documentElement);
-    if (!state || !state.openModal) {
-      return;
-    }
-    state.openModal = false;
-    document.getElementById("modal-content").replaceChildren();
-    const opener = document.querySelector('a[hx-get$="/fetch_audience_now/"]');
-    if (opener) {
-      opener.focus({ preventScroll: true });
-    }
-  }
-
   document.body.addEventListener("htmx:afterSwap", (event) => {
     const { requestConfig } = event.detail;
     if (requestConfig.verb !== "post" || !/\/fetch_audience_now\/$/.test(requestConfig.path.split("?")[0])) {
@@ -123,7 +109,7 @@
     }
     // Before the dialog goes, and the form with it: what settles afterwards is told to nobody.
     drawAll();
-    closeDialog();
+    window.linerNotes.closeDialog('a[hx-get$="/fetch_audience_now/"]');
     const answer = document.querySelector("#audience .ln-answer");
     if (answer) {
       answer.scrollIntoView({ block: "center" });

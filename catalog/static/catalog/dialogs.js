@@ -40,6 +40,17 @@
     }
   }
 
+  /* The dialog goes with what was in it, so that a second click that waits in line finds nothing to send; the keyboard goes on
+     at the button that opened it. */
+  function closeDialog(openedBy) {
+    const state = window.Alpine && window.Alpine.$data(document.documentElement);
+    if (!state || !state.openModal) return;
+    state.openModal = false;
+    box().replaceChildren();
+    document.querySelector(openedBy)?.focus({ preventScroll: true });
+  }
+  window.linerNotes = { closeDialog };
+
   document.addEventListener("DOMContentLoaded", () => box() && watch());
   document.addEventListener("keydown", keepTab);
   document.addEventListener("htmx:beforeRequest", (event) => {

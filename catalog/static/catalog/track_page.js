@@ -79,20 +79,7 @@
     document.title = document.title.replace(before, () => after);
   };
 
-  /* The dialog goes with what was in it, so that a second click that waits in line finds nothing to send. */
-  const closeDialog = () => {
-    const content = document.getElementById("modal-content");
-    const state = window.Alpine && window.Alpine.$data(document.documentElement);
-    if (!state || !state.openModal) {
-      return;
-    }
-    state.openModal = false;
-    content.replaceChildren();
-    const opener = document.querySelector('a[hx-get$="/fetch_now/"]');
-    if (opener) {
-      opener.focus({ preventScroll: true });
-    }
-  };
+  const closeDialog = () => window.linerNotes.closeDialog('a[hx-get$="/fetch_now/"]');
 
   const isOurs = (detail) =>
     Boolean(detail.pathInfo) && /\/(fetch_now|panel|release)\/$/.test(detail.pathInfo.requestPath.split("?")[0]);
