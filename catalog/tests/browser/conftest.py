@@ -60,6 +60,7 @@ def _database_of_its_own(file: Path) -> Iterator[None]:
         connection.settings_dict["NAME"] = before
 
 
+@pytest.hookimpl(tryfirst=True)  # Before xdist reads the groups.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if FOLDER in item.path.parents:
