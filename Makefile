@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
-# Four at once: most tests wait for half of their time. Those in a browser share two sites, and so two processes.
+# Four at once: most tests wait for half of their time. Those in a browser share two sites, and so two processes;
+# the tests of the demo share one, since a folder has one demo at a time.
 AT_ONCE ?= -n 4 --dist loadgroup
 QUICK ?=
 
@@ -38,10 +39,9 @@ run: $(VENV)/.demo ## Run the site with the settings in .env
 test: test-sqlite test-postgres ## Run the whole suite, on SQLite and on PostgreSQL
 
 test-sqlite: $(VENV)/.dev ## Run the suite on SQLite
-	$(BIN)/python -m pytest $(AT_ONCE) --ignore config/tests/test_demo.py
-	$(BIN)/python -m pytest config/tests/test_demo.py
+	$(BIN)/python -m pytest $(AT_ONCE)
 
-test-postgres: $(VENV)/.dev ## Run what touches the database again, on an embedded PostgreSQL
+test-postgres: $(VENV)/.dev ## Run what asks the database again, on an embedded PostgreSQL
 	$(BIN)/python -m catalog.tests.with_postgres $(BIN)/python -m pytest $(AT_ONCE) catalog
 
 lint: $(VENV)/.dev ## Check style with ruff

@@ -11,6 +11,8 @@ from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.addresses import page_of
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 QUEUE = "liner-notes"
 every_button = pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry"])
 

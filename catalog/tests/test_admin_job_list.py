@@ -13,7 +13,7 @@ from catalog.models import ApiAccount, MetadataFetchTask
 from soundcharts.service import get_service
 
 LIST = "/admin/catalog/metadatafetchtask/"
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.on_sqlite_alone]
 
 
 def listed(client: Client, **query: str) -> list[int]:

@@ -12,6 +12,8 @@ from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.addresses import page_of
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 UNKNOWN = 10_000
 POLLS = "hx-get"
 

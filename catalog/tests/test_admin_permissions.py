@@ -14,6 +14,8 @@ from pytest_django.asserts import assertRedirects
 from catalog import jobs
 from catalog.models import FetchChunk, FetchFailure, ImportDraft, MetadataFetchTask, RefreshPolicy, Track
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 CONFIRMED = {"_form_submitted": "on"}
 
 

@@ -14,6 +14,8 @@ from catalog.fetching import work_on_job
 from catalog.models import FetchFailure, MetadataFetchTask, Track, TrackChange
 from conftest import API_KEY
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 NAME = '<script>alert("name")</script>'
 ERROR = "<script>alert('error')</script><img src=x onerror=alert(1)>"
 SONG = {

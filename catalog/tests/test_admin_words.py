@@ -13,7 +13,7 @@ from catalog.tests.addresses import page_of
 MOMENT = datetime(2026, 11, 25, 17, 54, tzinfo=UTC)
 TRACKS = "/admin/catalog/track/"
 WORDS = "25 Nov 2026, 17:54 UTC"
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.on_sqlite_alone]
 
 
 @pytest.fixture

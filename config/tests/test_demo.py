@@ -15,6 +15,8 @@ from catalog.tests.workers import wait_until
 
 BASE_DIR = Path(settings.BASE_DIR)
 pytestmark = [
+    # A folder has one demo at a time.
+    pytest.mark.xdist_group("demo"),
     pytest.mark.skipif(
         "postgres" in os.environ.get("DATABASE_URL", ""), reason="the demo has its own SQLite"
     ),

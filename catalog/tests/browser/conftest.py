@@ -35,8 +35,6 @@ FOLDER = Path(__file__).parent
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    if connection.vendor != "sqlite":
-        pytest.skip("browsers see no difference between databases: on SQLite only")
     try:
         with run_chromium() as browser:
             yield browser
@@ -67,6 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # A site and a process for those that look, and for those that do something.
             group = "looking" if item.path.name == "test_pages.py" else "doing"
             item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.on_sqlite_alone)
 
 
 @pytest.fixture(scope="package")
