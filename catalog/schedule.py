@@ -18,13 +18,7 @@ from catalog import jobs
 from catalog.jobs import Requested, User
 from catalog.models import RefreshPolicy, Track, platform_names
 from catalog.models.refresh import forget_refresh_days
-from catalog.quota import (
-    Price,
-    count_due_audiences,
-    estimate_audience_calls,
-    estimate_calls,
-    price_of,
-)
+from catalog.prices import Price, count_due_audiences, estimate_audience_calls, estimate_calls, price_of
 from catalog.timing import Frequency, Timing, timing_of
 from catalog.words import plural
 

@@ -21,7 +21,7 @@ from catalog.admin.audience_forms import FetchAudienceForm, price_context, track
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.track_list import WITH_CHOICE, chosen_tracks
 from catalog.models import Track, platform_names
-from catalog.quota import estimate_audience_calls, price_of, time_for
+from catalog.prices import estimate_audience_calls, price_of, time_for
 from catalog.selection import TrackFilter, measure
 from catalog.words import plural
 

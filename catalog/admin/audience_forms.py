@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.keys import key_in
 from catalog.models import Track, platform_names
-from catalog.quota import (
+from catalog.prices import (
     Tracks,
     count_audience_gaps,
     count_due_audiences,

@@ -13,7 +13,8 @@ from catalog.admin.keys import key_in
 from catalog.admin.track_list import filter_of
 from catalog.jobs import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, Track
-from catalog.quota import current_account, estimate_calls, price_of, time_for
+from catalog.prices import estimate_calls, price_of, time_for
+from catalog.quota import current_account
 from catalog.selection import TrackFilter, Unselectable, measure
 from catalog.words import plural
 

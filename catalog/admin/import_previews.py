@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from catalog.fetching.imports import LIST_PAGE, PAGE_KEPT_MINUTES, page_from_json
 from catalog.models import ImportDraft, Track
-from catalog.quota import Price, estimate_calls, price_of, time_for
+from catalog.prices import Price, estimate_calls, price_of, time_for
 from catalog.song_lists import Entry, SongList, is_uuid, read_list
 from soundcharts.payloads import Page, SongSummary
 

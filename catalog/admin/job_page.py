@@ -15,7 +15,8 @@ from catalog.fetching import count_import_calls
 from catalog.jobs.events import MOST_EVENTS
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import MetadataFetchTask
-from catalog.quota import Price, current_account, estimate_calls, estimate_job_calls, remaining_calls
+from catalog.prices import Price, estimate_calls, estimate_job_calls
+from catalog.quota import current_account, remaining_calls
 from catalog.words import duration, length_of_time, plural
 
 Status = MetadataFetchTask.Status

@@ -26,7 +26,7 @@ from catalog.admin.track_list import FILTERS, WITH_CHOICE, TrackList, chosen_tra
 from catalog.admin.track_page import TrackPage
 from catalog.explanations import explain
 from catalog.models import SortKey, Track
-from catalog.quota import estimate_calls, price_of, time_for
+from catalog.prices import estimate_calls, price_of, time_for
 from catalog.selection import Extent, TrackFilter, Unselectable, measure
 from catalog.words import plural
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from catalog.fetching import LIST_PAGE
 from catalog.models import ApiAccount, ApiUsage, MetadataFetchTask
-from catalog.quota import estimate_calls, estimate_job_calls
+from catalog.prices import estimate_calls, estimate_job_calls
 
 SHOWN_DAYS = 30
 # Whole days by whose spending the forecast goes.

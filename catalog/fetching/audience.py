@@ -12,7 +12,8 @@ from catalog.fetching.figures import save_figures
 from catalog.fetching.results import Ask, AudienceAnswer, PlatformAnswer, Result
 from catalog.mapping import TrackReport
 from catalog.models import AudienceDay, FetchChunk, MetadataFetchTask, Track, TrackAudience
-from catalog.quota import FIRST_DAYS, PERIOD_DAYS, QuotaReserved, calls_a_platform
+from catalog.prices import FIRST_DAYS, PERIOD_DAYS, calls_a_platform
+from catalog.quota import QuotaReserved
 from catalog.series import DAY, gaps, periods
 from soundcharts.audience import PlatformForbidden, refusal_of
 from soundcharts.errors import SoundchartsError

@@ -17,7 +17,7 @@ from catalog.fetching.ahead import Look, fetch_threads, wait_for
 from catalog.fetching.saving import database_now, insert_tracks, move_on, with_database_back
 from catalog.mapping import new_track
 from catalog.models import FetchChunk, ImportDraft, ImportRow, MetadataFetchTask, Track
-from catalog.quota import estimate_calls
+from catalog.prices import estimate_calls
 from soundcharts.calling_off import called_off_by
 from soundcharts.errors import SoundchartsError
 from soundcharts.metering import count_calls

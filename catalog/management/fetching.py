@@ -13,7 +13,8 @@ from catalog import jobs
 from catalog.following import NoWorker, check_workers, follow
 from catalog.mapping import TrackReport
 from catalog.models import MetadataFetchTask, Track
-from catalog.quota import Price, price_of, remaining_calls
+from catalog.prices import Price, price_of
+from catalog.quota import remaining_calls
 from catalog.words import plural
 
 

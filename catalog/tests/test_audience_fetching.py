@@ -10,7 +10,7 @@ from catalog import jobs
 from catalog.fetching import fetch_audience_now
 from catalog.fetching.audience import REVISED_DAYS
 from catalog.models import AudienceDay, FetchChunk, MetadataFetchTask, Track, TrackAudience
-from catalog.quota import count_due_audiences, estimate_audience_calls
+from catalog.prices import count_due_audiences, estimate_audience_calls
 from catalog.tests.audiences import add_audience, days_from, series_of, totals_of
 from catalog.tests.outcomes import keys_of, run
 from catalog.tests.tracks import add_tracks

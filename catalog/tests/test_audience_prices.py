@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from catalog import jobs, schedule
 from catalog.models import AudienceDay, Track, TrackAudience
-from catalog.quota import count_due_audiences
+from catalog.prices import count_due_audiences
 from catalog.tests.audiences import add_audience, days_from
 from catalog.tests.outcomes import keys_of, run
 from catalog.tests.tracks import add_tracks

@@ -9,7 +9,7 @@ from django.utils import timezone
 from catalog import jobs
 from catalog.fetching import fetch_track_now, saving, work_on_job
 from catalog.models import FetchChunk, MetadataFetchTask, Track
-from catalog.quota import estimate_calls
+from catalog.prices import estimate_calls
 from catalog.tests.outcomes import run
 from catalog.tests.tracks import add_tracks
 from soundcharts.service import get_service

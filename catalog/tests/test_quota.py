@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.asserts import assertContains
 
-from catalog import jobs, quota
+from catalog import jobs, prices, quota
 from catalog.fetching import fetch_track_now
 from catalog.models import ApiAccount, MetadataFetchTask, Track
 from catalog.song_lists import read_list
@@ -32,7 +32,7 @@ def test_what_an_answer_says_is_left_is_remembered(simulator, broker, settings):
 
 
 def test_before_any_answer_a_price_says_nothing_of_what_is_left(simulator, broker):
-    assert quota.price_of(3).sentence == "about 3 API calls"
+    assert prices.price_of(3).sentence == "about 3 API calls"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_before_any_answer_a_price_says_nothing_of_what_is_left(simulator, broke
 )
 def test_a_price_says_what_is_left_after(calls, remaining, sentence, settings):
     settings.SOUNDCHARTS_QUOTA_RESERVE = 0
-    assert quota.Price(calls, remaining).sentence == sentence
+    assert prices.Price(calls, remaining).sentence == sentence
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_price_says_what_is_left_after(calls, remaining, sentence, settings):
 )
 def test_a_price_of_bulk_work_leaves_the_reserve_alone(calls, remaining, is_bulk, sentence, settings):
     settings.SOUNDCHARTS_QUOTA_RESERVE = 25
-    assert quota.Price(calls, remaining, is_bulk=is_bulk).sentence.startswith(sentence)
+    assert prices.Price(calls, remaining, is_bulk=is_bulk).sentence.startswith(sentence)
 
 
 def test_the_price_in_the_admin_uses_what_is_left(simulator, broker, staff_client):

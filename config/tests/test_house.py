@@ -50,6 +50,7 @@ LAYERS = (
     "catalog.spending",
     "catalog.timing",
     "catalog.quota",
+    "catalog.prices",
     "catalog.doorbell",
     "catalog.mapping",
     "catalog.series",

@@ -9,7 +9,7 @@ from catalog.fetching import fetch_audience_now
 from catalog.management.fetching import Due, FetchCommand, count_argument
 from catalog.mapping import TrackReport
 from catalog.models import MetadataFetchTask, Track
-from catalog.quota import (
+from catalog.prices import (
     LONGEST_DAYS,
     count_audience_gaps,
     count_due_audiences,

@@ -7,7 +7,7 @@ from catalog.fetching import fetch_track_now
 from catalog.management.fetching import Due, FetchCommand
 from catalog.mapping import TrackReport
 from catalog.models import MetadataFetchTask, Track
-from catalog.quota import estimate_calls
+from catalog.prices import estimate_calls
 
 
 class Command(FetchCommand):

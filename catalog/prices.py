@@ -1,0 +1,195 @@
+"""What work will cost: calls of the quota and time, before anything is spent."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from catalog.models import Track, TrackAudience, audience_stale_before
+from catalog.quota import remaining_calls
+from catalog.words import length_of_time, plural
+from soundcharts.service import get_service
+
+# Days that one call for an audience covers, and as many are asked for at first (API notes).
+PERIOD_DAYS = 90
+FIRST_DAYS = 90
+# Days back that can be asked for: longer than any platform has counted.
+LONGEST_DAYS = 3650
+
+# Tracks by their keys.
+Tracks = QuerySet[Track] | Collection[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a piece of work will spend, and what is left of the quota as far as is known, in calls.
+
+    Bulk work (`is_bulk`) leaves the reserve to people.
+    """
+
+    calls: int
+    remaining: int | None
+    is_bulk: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """The price in words: "about 124 API calls, 876 left after"."""
+        words = f"about {plural(self.calls, 'API call')}"
+        if self.remaining is None:
+            return words
+        remaining = max(self.remaining, 0)
+        kept = min(remaining, settings.SOUNDCHARTS_QUOTA_RESERVE) if self.is_bulk else 0
+        if remaining - kept >= self.calls:
+            return f"{words}, {remaining - self.calls:,} left after"
+        besides = f" besides the {kept:,} kept for people" if kept else ""
+        return f"{words}, but only {remaining - kept:,} are left{besides}: it pauses until there are more"
+
+
+def estimate_calls(track_count: int) -> int:
+    """Return how many calls of the quota fetching the metadata of so many tracks will spend."""
+    return math.ceil(track_count / get_service().effective_batch_size)
+
+
+def calls_a_platform(days: int | None) -> int:
+    """Return how many calls a track on a platform takes, so many days back (None: as at first)."""
+    return math.ceil((days or FIRST_DAYS) / PERIOD_DAYS)
+
+
+def estimate_audience_calls(
+    track_count: int,
+    *,
+    platforms: Sequence[str] | None = None,
+    days: int | None = None,
+    tracks: Tracks | None = None,
+) -> int:
+    """Return how many calls the audience of so many tracks will spend at most: platforms times periods.
+
+    More for what was not fetched for longer than a call reaches: of all `tracks` that can be meant (None:
+    of any), those that were asked for longest ago. Platforms that the plan is known to lack are not asked.
+    """
+    at_least = calls_a_platform(days)
+    today = timezone.now().date()
+    calls = 0
+    for platform in _asked_platforms(platforms):
+        before = today - timedelta(days=at_least * PERIOD_DAYS)
+        # Whoever was fetched lately was asked for lately: by the index, this is nobody as a rule.
+        long_ago = Q(fetched_at=None) | Q(
+            fetched_at__lt=timezone.now() - timedelta(days=at_least * PERIOD_DAYS)
+        )
+        absent = TrackAudience.objects.filter(long_ago, platform=platform, fetched_until__lt=before)
+        counts = [
+            (math.ceil((today - until).days / PERIOD_DAYS) - at_least, count)
+            for until, count in _of(absent, tracks).values_list("fetched_until").annotate(Count("pk"))
+        ]
+        calls += track_count * at_least + _dearest(counts, track_count)
+    return calls
+
+
+def estimate_gap_calls(
+    *, platforms: Sequence[str] | None = None, tracks: Tracks | None = None, limit: int | None = None
+) -> int:
+    """Return how many calls it takes at most to ask again for the days that are missing in between."""
+    calls = 0
+    for platform in _asked_platforms(platforms):
+        rows = _of(TrackAudience.objects.filter(platform=platform, missing_days__gt=0), tracks)
+        spans = rows.values_list("missing_days", "first_day", "last_day").annotate(Count("pk"))
+        counts = [
+            (min(missing, math.ceil(((last - first).days - 1) / PERIOD_DAYS)), count)
+            for missing, first, last, count in spans
+        ]
+        calls += _dearest(counts, limit)
+    return calls
+
+
+def estimate_job_calls(asked: dict[str, Any], track_count: int, tracks: Tracks | None = None) -> int:
+    """Return how many calls so many tracks of an audience job will spend at most, given what it is asked.
+
+    Of `tracks`, where it is known which; the names are those of the job's request.
+    """
+    if asked["fill_gaps"]:
+        return estimate_gap_calls(platforms=asked["platforms"], tracks=tracks, limit=track_count)
+    return estimate_audience_calls(
+        track_count, platforms=asked["platforms"], days=asked["days"], tracks=tracks
+    )
+
+
+def estimate_due_calls(asked: dict[str, Any], due: dict[str, int], *, limit: int | None = None) -> int:
+    """Return the same for so many tracks a platform, of each at most the limit."""
+    return sum(
+        estimate_job_calls(asked | {"platforms": [name]}, count if limit is None else min(count, limit))
+        for name, count in due.items()
+    )
+
+
+def _asked_platforms(platforms: Sequence[str] | None) -> list[str]:
+    service = get_service()
+    wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
+    return [platform for platform in wanted if service.has_audience(platform) is not False]
+
+
+def _of(rows: QuerySet[TrackAudience], tracks: Tracks | None) -> QuerySet[TrackAudience]:
+    return rows.order_by() if tracks is None else rows.order_by().filter(track__in=tracks)
+
+
+def _dearest(counts: list[tuple[int, int]], limit: int | None) -> int:
+    """Return the sum of (calls, tracks), of no more tracks than the limit, the dearest first."""
+    total = 0
+    for calls, count in sorted(counts, reverse=True):
+        count = count if limit is None else min(count, limit)
+        limit = None if limit is None else limit - count
+        total += calls * count
+    return total
+
+
+def count_due_audiences(
+    *,
+    platforms: Sequence[str] | None = None,
+    days: int | None = None,
+    never_fetched_only: bool = False,
+    age_days: int | None = None,
+) -> dict[str, int]:
+    """Return for how many tracks each platform is to be asked: those that are stale and not waited for.
+
+    With `days`, also those that are not known so far back; `age_days` is another age than the schedule's.
+    Without the platforms that the plan is known to lack, as long as one is left.
+    """
+    now = timezone.now()
+    tracks = Track.objects.awaited(now=now).count()
+    counts = {}
+    wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
+    for platform in _asked_platforms(wanted) or wanted:
+        known = TrackAudience.objects.filter(platform=platform)
+        is_stale = Q(fetched_at=None)
+        if not never_fetched_only:
+            is_stale |= Q(fetched_at__lt=audience_stale_before(now, days=age_days))
+            if days is not None:
+                is_stale |= Q(fetched_from__gt=now.date() - timedelta(days=days - 1))
+        not_due = ~is_stale | Q(retry_at__gt=now)
+        # Two counts, each from an index alone; and what is not among the tracks at all, which is little.
+        left_out = known.exclude(is_stale).count() + known.filter(is_stale, retry_at__gt=now).count()
+        unknown = known.filter(not_due, track__metadata_retry_at__gt=now).count()
+        counts[platform] = max(0, tracks - left_out + unknown)
+    return counts
+
+
+def count_audience_gaps(*, platforms: Sequence[str] | None = None) -> dict[str, int]:
+    """Return how many tracks lack days in between on each platform."""
+    wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
+    with_gaps = TrackAudience.objects.filter(missing_days__gt=0)
+    return {platform: with_gaps.filter(platform=platform).count() for platform in wanted}
+
+
+def price_of(calls: int) -> Price:
+    """Return what so many calls mean for the quota."""
+    return Price(calls, remaining_calls())
+
+
+def time_for(calls: int) -> str:
+    """Return in words how long so many calls take at the ceiling: "about 20 minutes"."""
+    minutes = math.ceil(calls / settings.SOUNDCHARTS_CALLS_PER_MINUTE)
+    return "less than a minute" if minutes <= 1 else f"about {length_of_time(minutes * 60)}"
