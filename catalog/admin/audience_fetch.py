@@ -10,7 +10,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import render
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.decorators import action
 
@@ -19,7 +18,7 @@ from catalog.admin.answers import go_to, job_address, tell
 from catalog.admin.audience_export import TRACKS_A_QUERY, export_audience, pages_of
 from catalog.admin.audience_forms import FetchAudienceForm, price_context, tracks_of
 from catalog.admin.forms import FetchAllForm
-from catalog.admin.track_list import WITH_CHOICE, chosen_tracks
+from catalog.admin.track_list import WITH_CHOICE, ask_before_fetching, chosen_tracks
 from catalog.models import Track, platform_names
 from catalog.prices import estimate_audience_calls, price_of, time_for
 from catalog.selection import TrackFilter, measure
@@ -104,26 +103,20 @@ class AudienceFetching:
         self, request: HttpRequest, chosen: list[int] | TrackFilter
     ) -> HttpResponse:
         if isinstance(chosen, TrackFilter):
-            selection, ids = chosen, [0]  # The admin takes no action without a tick.
             count, tracks = measure(chosen).tracks, tracks_of(chosen)
         else:
-            selection, ids, count, tracks = None, chosen, len(chosen), chosen
+            count, tracks = len(chosen), chosen
         calls = estimate_audience_calls(count, tracks=tracks)
-        return TemplateResponse(
+        platforms = platform_names(settings.SOUNDCHARTS_AUDIENCE_PLATFORMS)
+        return ask_before_fetching(
             request,
-            "admin/catalog/track/audience_confirmation.html",
-            {
-                **self.admin_site.each_context(request),  # type: ignore[attr-defined]
-                "title": "Fetch audience",
-                "opts": Track._meta,
-                "action_name": "fetch_audience_of_chosen",
-                "ids": ids,
-                "selection": selection,
-                "tracks": plural(count, "track"),
-                "platforms": platform_names(settings.SOUNDCHARTS_AUDIENCE_PLATFORMS),
-                "price": price_of(calls).sentence,
-                "time": time_for(calls),
-            },
+            chosen,
+            template="audience_confirmation.html",
+            action="fetch_audience_of_chosen",
+            heading=f"{plural(count, 'track')} selected, on {platforms}.",
+            title="Fetch audience",
+            price=price_of(calls).sentence,
+            time=time_for(calls),
         )
 
     @admin.action(description="Export audience as CSV", permissions=("view",))

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+from django.contrib import admin
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.db.models.expressions import BaseExpression
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.template.response import TemplateResponse
 from unfold.contrib.filters.admin import DropdownFilter, RangeNumericListFilter, TextFilter
 from unfold.views import ChangeList
 
@@ -44,6 +46,30 @@ def chosen_tracks(request: HttpRequest, queryset: QuerySet[Track]) -> list[int] 
     if request.POST.get("select_across", "0").lower() not in {"", "0", "false"}:
         return filter_of(request.GET) if queryset.exists() else None
     return list(queryset.order_by("pk").values_list("pk", flat=True)) or None
+
+
+def ask_before_fetching(
+    request: HttpRequest,
+    chosen: list[int] | TrackFilter,
+    *,
+    template: str,
+    action: str,
+    heading: str,
+    **values: object,
+) -> HttpResponse:
+    """Return the page between choosing and spending; its buttons press `action` again, with a choice."""
+    is_filter = isinstance(chosen, TrackFilter)
+    context = {
+        **admin.site.each_context(request),
+        **values,
+        "opts": Track._meta,
+        "action_name": action,
+        "heading": heading,
+        "selection": chosen if is_filter else None,
+        # The admin takes no action without a tick.
+        "ids": [0] if is_filter else chosen,
+    }
+    return TemplateResponse(request, f"admin/catalog/track/{template}", context)
 
 
 class Shown:

@@ -8,7 +8,6 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -22,7 +21,14 @@ from catalog.admin.audience_page import AudienceOnPage
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.imports import ImportMixin
 from catalog.admin.keys import key_in
-from catalog.admin.track_list import FILTERS, WITH_CHOICE, TrackList, chosen_tracks, filter_of
+from catalog.admin.track_list import (
+    FILTERS,
+    WITH_CHOICE,
+    TrackList,
+    ask_before_fetching,
+    chosen_tracks,
+    filter_of,
+)
 from catalog.admin.track_page import TrackPage
 from catalog.explanations import explain
 from catalog.models import SortKey, Track
@@ -183,31 +189,26 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
     ) -> HttpResponse:
         """Return the page between choosing and spending, of all that a filter selects or of ticked tracks."""
         if isinstance(chosen, TrackFilter):
-            selection, ids = chosen, [0]  # The admin takes no action without a tick.
             extent = measure(chosen)
         else:
-            selection, ids = None, chosen
-            extent = Extent(len(ids), Track.objects.filter(pk__in=ids).stale().count(), waiting=0)
+            stale = Track.objects.filter(pk__in=chosen).stale().count()
+            extent = Extent(len(chosen), stale, waiting=0)
+        fresh = extent.tracks - extent.stale
         calls, due_calls = estimate_calls(extent.tracks), estimate_calls(extent.due)
-        return TemplateResponse(
+        return ask_before_fetching(
             request,
-            "admin/catalog/track/fetch_confirmation.html",
-            {
-                **self.admin_site.each_context(request),
-                "title": "Fetch metadata",
-                "opts": self.opts,
-                "action_name": name,
-                "selection": selection,
-                "ids": ids,
-                "extent": extent,
-                "fresh_count": extent.tracks - extent.stale,
-                "tracks": plural(extent.tracks, "track"),
-                "waiting": plural(extent.waiting, "track") if extent.waiting else "",
-                "price": price_of(calls).sentence,
-                "time": time_for(calls),
-                "due_price": price_of(due_calls).sentence,
-                "due_time": time_for(due_calls),
-            },
+            chosen,
+            template="fetch_confirmation.html",
+            action=name,
+            heading=f"{plural(extent.tracks, 'track')} selected: {extent.stale:,} stale, {fresh:,} fresh.",
+            title="Fetch metadata",
+            extent=extent,
+            fresh_count=fresh,
+            waiting=plural(extent.waiting, "track") if extent.waiting else "",
+            price=price_of(calls).sentence,
+            time=time_for(calls),
+            due_price=price_of(due_calls).sentence,
+            due_time=time_for(due_calls),
         )
 
     def _log_job(self, request: HttpRequest, requested: jobs.Requested, button: str) -> None:
