@@ -36,9 +36,9 @@ demo: $(VENV)/.demo ## Set everything up, import and fetch 500 simulated tracks,
 run: $(VENV)/.demo ## Run the site with the settings in .env
 	@$(BIN)/python -m config.local run
 
-test: test-sqlite test-postgres ## Run the whole suite, on SQLite and on PostgreSQL
+test: test-sqlite test-postgres ## Run the whole suite on SQLite, and what asks the database on PostgreSQL
 
-test-sqlite: $(VENV)/.dev ## Run the suite on SQLite
+test-sqlite: $(VENV)/.dev ## Run the whole suite on SQLite
 	$(BIN)/python -m pytest $(AT_ONCE)
 
 test-postgres: $(VENV)/.dev ## Run what asks the database again, on an embedded PostgreSQL

@@ -15,7 +15,7 @@ from catalog.quota import remaining_calls
 from catalog.words import length_of_time, plural
 from soundcharts.service import get_service
 
-# Days that one call for an audience covers, and as many are asked for at first (API notes).
+# Days that one call for an audience covers (the API's reference), and as many are asked for at first.
 PERIOD_DAYS = 90
 FIRST_DAYS = 90
 # Days back that can be asked for: longer than any platform has counted.

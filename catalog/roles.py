@@ -19,7 +19,7 @@ ROLES = {
     ),
     # Adds tracks, by hand and from Soundcharts, and corrects them.
     "Editor": ("add_track", "change_track", "import_track"),
-    # Spends calls on metadata, pauses, resumes, cancels and retries what runs, and sets the schedule.
+    # Fetches metadata and audience, pauses, resumes, cancels and retries what runs, and sets the schedule.
     "Operator": ("fetch_track", "control_metadatafetchtask", "change_refreshpolicy"),
 }
 

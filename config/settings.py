@@ -130,7 +130,8 @@ ALLOWED_HOSTS = _list("ALLOWED_HOSTS") or (["localhost", "127.0.0.1", "[::1]"] i
 # Origins (https://host) whose forms are trusted, when a proxy changes the host name.
 CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS")
 
-# True: cookies travel over HTTPS only, and plain HTTP is redirected. False only on one's own machine.
+# True: cookies travel over HTTPS only, plain HTTP is redirected, and browsers keep to HTTPS for a year, also
+# for subdomains (HSTS). False only on one's own machine.
 HTTPS_ONLY = _flag("HTTPS_ONLY", not DEBUG)
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
@@ -285,7 +286,7 @@ SOUNDCHARTS_BATCH_SIZE = _number("SOUNDCHARTS_BATCH_SIZE", 10, low=1, high=100)
 SOUNDCHARTS_CALLS_PER_MINUTE = _number("SOUNDCHARTS_CALLS_PER_MINUTE", 5000, low=2, high=100_000)
 # The last calls of the quota, which bulk work leaves to people.
 SOUNDCHARTS_QUOTA_RESERVE = _number("SOUNDCHARTS_QUOTA_RESERVE", 25, low=0, high=1_000_000)
-# Seconds until a call is given up, from connecting to the last byte.
+# Seconds until one try of a call is given up, from connecting to the last byte.
 SOUNDCHARTS_TIMEOUT = _number("SOUNDCHARTS_TIMEOUT", 10, low=1, high=60)
 
 for _first, _second in (
@@ -319,7 +320,7 @@ AUDIENCE_REFRESH_DAYS = _number("AUDIENCE_REFRESH_DAYS", 1, low=1, high=3650)
 CHUNK_SIZE = _number("CHUNK_SIZE", 1000, low=1, high=2000)
 # Calls that one worker process keeps under way at once.
 FETCH_AHEAD = _number("FETCH_AHEAD", 32, low=1, high=64)
-# Seconds a worker may be silent before its chunk is given to another. Longer than the slowest batch.
+# Seconds a worker may be silent before its chunk is given to another. While it waits for answers it is not.
 CHUNK_LEASE_SECONDS = _number("CHUNK_LEASE_SECONDS", 120, low=1, high=3600)
 # Seconds that a worker stays with one job before others get their turn.
 WORK_SLICE_SECONDS = _number("WORK_SLICE_SECONDS", 30, low=1, high=300)

@@ -2,7 +2,8 @@
 
 A plan may lack a platform: then every call for it is answered 403, and charged. What was seen is remembered
 for a day for all processes, so that it is found out once. But a 403 may also be about the whole account, or
-about this song alone (API notes: "not in your plan, or not allowed"): that says nothing of the platform.
+about this song alone ("not in your plan, or not allowed", says the API's reference): that says nothing of the
+platform.
 """
 
 from __future__ import annotations

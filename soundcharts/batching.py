@@ -1,7 +1,7 @@
 """Fetch several songs with as few calls as the account and the identifiers allow.
 
 A batch call costs as much as a single one, but it is all or nothing: one bad uuid can spoil it, accounts
-exist that have no batch calls, and the API words both refusals alike (API.md). What was seen decides:
+exist that have no batch calls, and the API words both refusals alike. What was seen decides:
 
 - A refused batch, after one has worked: some uuid is bad. Halve the batch until it stands alone.
 - A refused batch, when none has worked yet: ask one by one. If every song comes, it was not the uuids:

@@ -11,8 +11,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-# A minute, and half a second for the differing ways from here to the server: calls that start in one minute
-# may arrive in a slightly shorter one.
+# A minute, and 0.3 seconds for the differing ways from here to the server: calls that start in one minute may
+# arrive in a slightly shorter one.
 WINDOW = 60.3
 
 # Turns are given out at most this long before they come. So, whatever happens to Redis, at most so many

@@ -1,4 +1,4 @@
-"""The platforms whose audience Soundcharts counts, and what it counts there (API notes)."""
+"""The platforms whose audience Soundcharts counts, and what it counts there (the API's reference)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from soundcharts.service import SoundchartsService
 
 logger = logging.getLogger(__name__)
 
-# Songs that a call of an upstream list returns at most (API notes).
+# Songs that a call of an upstream list returns at most (the API's reference).
 LIST_PAGE = 100
 # A first page that somebody has looked at is used for their import if it is not older than this.
 PAGE_KEPT_MINUTES = 30

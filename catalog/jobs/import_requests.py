@@ -15,7 +15,7 @@ from catalog.words import plural
 
 Type = MetadataFetchTask.Type
 
-# Soundcharts lists go no further by offset (API notes: past 50,000 a cursor is needed).
+# Soundcharts lists go no further by offset (the API's reference: past 50,000 a cursor is needed).
 LAST_OFFSET = 50_000
 
 

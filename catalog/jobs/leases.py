@@ -25,8 +25,8 @@ from soundcharts.errors import SoundchartsError
 
 logger = logging.getLogger(__name__)
 
-# Leases that ended without a word: after two, the chunk is worked on with care; after three, its next
-# track is taken to kill workers.
+# Leases since a chunk last moved, the present one included: in the second, it is worked on with care; in the
+# third, its next batch track by track; beyond that its next track is taken to kill workers.
 SUSPICIOUS_LEASES = 2
 MAX_LEASES = 3
 

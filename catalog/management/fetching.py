@@ -51,13 +51,18 @@ class FetchCommand(BaseCommand):
         what.add_argument("--bulk", action="store_true", help=self.bulk_help)
         what.add_argument("--all", action="store_true", help=self.all_help)
         parser.add_argument(
-            "--limit", type=count_argument, metavar="N", help="at most N tracks, neediest first"
+            "--limit",
+            type=count_argument,
+            metavar="N",
+            help="at most N tracks, neediest first; not with --track-uuid",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="say what would be done and what it costs; change nothing"
         )
         parser.add_argument(
-            "--wait", action="store_true", help="follow the job to its end; exit code 1 if anything failed"
+            "--wait",
+            action="store_true",
+            help="follow the job until it ends or is paused; exit code 1 unless all of it worked",
         )
 
     @abstractmethod

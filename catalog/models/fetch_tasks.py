@@ -26,7 +26,7 @@ class MetadataFetchTask(models.Model):
         RUNNING = "running", "Running"  # a worker has claimed a chunk of it
         PAUSED = "paused", "Paused"  # by hand, or because every further call would fail
         COMPLETED = "completed", "Completed"  # every track has its outcome
-        FAILED = "failed", "Failed"  # it could not do its work: nothing came of it
+        FAILED = "failed", "Failed"  # every track failed, or it could not go on
         CANCELLED = "cancelled", "Cancelled"  # stopped for good, by hand
 
     ACTIVE = (Status.PENDING, Status.RUNNING, Status.PAUSED)

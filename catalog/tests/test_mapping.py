@@ -13,7 +13,7 @@ from soundcharts.payloads import Song, SongSummary, parse_song
 UUID = uuid4()
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
-# The columns "v2.25" and "v2 and other shapes seen" of the API notes' table, row by row.
+# Each field as v2.25 of the API writes it, and as older versions do.
 SHAPES = [
     ({"name": "bad guy"}, "name", "bad guy"),
     ({"creditName": "Billie Eilish"}, "credit_name", "Billie Eilish"),

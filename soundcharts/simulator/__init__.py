@@ -1,4 +1,4 @@
-"""A local Soundcharts over real HTTP, for the demo, tests and benchmarks (API.md is what it speaks).
+"""A local Soundcharts over real HTTP, for the demo, tests and benchmarks.
 
     with Simulator(songs=500) as simulator:
         requests.get(f"{simulator.url}/api/v2.25/song/{simulator.song_uuid(0)}", headers={...})

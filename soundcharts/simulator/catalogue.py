@@ -73,7 +73,7 @@ def _slug(name: str, fallback: str) -> str:
 class Catalogue:
     """Answer what is known about songs 0 to songs - 1 and their artists.
 
-    `shape` chooses among the shapes of API.md ("The song object, across API versions"): "v2.25" is what
+    `shape` chooses among the shapes that the API has given song objects: "v2.25" is what
     the API answers today, "v2" the older one (slug, text ISRC, one label, named genres), "mixed"
     alternates song by song. About one song in 60 lacks an ISRC, a date, a duration, an image or genres,
     as in real life.

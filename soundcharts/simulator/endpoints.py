@@ -1,4 +1,4 @@
-"""Answer the documented endpoints (API.md, "Endpoints") from the catalogue."""
+"""Answer the endpoints of the API that the project uses from the catalogue."""
 
 from __future__ import annotations
 
@@ -303,7 +303,7 @@ class Endpoints:
         )
 
     def _usage(self) -> Answer:
-        # The true schema is not published (API.md, "Limits"): clients must not depend on this one.
+        # The true schema is not published: clients must not depend on this one.
         quota = {
             "total": self._state.quota,
             "used": self._state.quota_used,

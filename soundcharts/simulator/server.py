@@ -195,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._wait(site.state.latency)
             answer = refusal
-        # Requests that the server fails to answer are not counted (API.md, "Limits").
+        # Requests that the server fails to answer are not counted (help.soundcharts.com).
         unanswered = fault is not None and fault.name in ("reset", "closed", "hang")
         if charged and (answer.status >= 500 or answer.status == 429 or unanswered):
             site.state.refund()
@@ -215,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         if wait is not None:
             return answers.rate_limited(wait), False
         if not self._is_authenticated():
-            # One request is one call, whatever it returns (API.md, "Limits").
+            # One request is one call, whatever it returns (help.soundcharts.com).
             return answers.error(401), state.charge()
         if kind == "usage":
             return None, False

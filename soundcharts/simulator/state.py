@@ -223,7 +223,7 @@ class State:
             return True
 
     def refund(self) -> None:
-        """Give one call back: requests that the server fails to answer are not counted (API.md, "Limits")."""
+        """Give one call back: what the server fails to answer is not counted (help.soundcharts.com)."""
         with self._lock:
             self.quota_used = max(0, self.quota_used - 1)
 

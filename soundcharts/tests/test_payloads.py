@@ -35,7 +35,7 @@ def song(**fields: Any) -> Song:
     return parse_song({"uuid": UUID_TEXT, **fields})
 
 
-# --- The shape table of the API notes, row by row -------------------------------------------------
+# --- Each field in every shape that versions of the API have given it ------------------------------
 
 
 def test_name_and_credit_are_read() -> None:

@@ -42,10 +42,14 @@ class Command(FetchCommand):
             "--days",
             type=_days,
             metavar="N",
-            help="N days back, where they are not known yet; else 90 at first",
+            help=f"N days back (at most {LONGEST_DAYS:,}), where they are not known yet; else 90 at first, "
+            "then only what is new",
         )
         parser.add_argument(
-            "--fill-gaps", action="store_true", help="ask again for days that are missing in between, alone"
+            "--fill-gaps",
+            action="store_true",
+            help="ask again for days that are missing in between, and for nothing else; with --all or "
+            "--track-uuid, without --days",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
