@@ -77,7 +77,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Not in the plan",
         "The Soundcharts plan does not include what was asked for.",
         "Ask for something the plan includes (an artist's songs instead of the top songs), or change the "
-        "plan and resume the task.",
+        "plan. Then resume the task if it is paused, or ask anew.",
     ),
     "song_forbidden": Explanation(
         "Refused for this song",

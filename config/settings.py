@@ -130,8 +130,8 @@ ALLOWED_HOSTS = _list("ALLOWED_HOSTS") or (["localhost", "127.0.0.1", "[::1]"] i
 # Origins (https://host) whose forms are trusted, when a proxy changes the host name.
 CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS")
 
-# True: cookies travel over HTTPS only, plain HTTP is redirected, and browsers keep to HTTPS for a year, also
-# for subdomains (HSTS). False only on one's own machine.
+# True: cookies travel over HTTPS only, plain HTTP is redirected, and browsers keep to HTTPS for a year
+# (HSTS); for this host alone: what is below it is not ours to promise. False only on one's own machine.
 HTTPS_ONLY = _flag("HTTPS_ONLY", not DEBUG)
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
@@ -139,8 +139,6 @@ SECURE_SSL_REDIRECT = HTTPS_ONLY
 # The health check is asked over plain HTTP from inside the deployment.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
-SECURE_HSTS_PRELOAD = HTTPS_ONLY
 # A proxy that ends TLS must set X-Forwarded-Proto, strip it from what clients send, and add the client's
 # address to X-Forwarded-For.
 BEHIND_TLS_PROXY = _flag("BEHIND_TLS_PROXY", False)
@@ -261,8 +259,11 @@ UNFOLD = theme.UNFOLD
 # SQLite (a file) by default; PostgreSQL in production: postgres://user:password@host:port/name.
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# What an index holds beside its keys, SQLite leaves out; that is known.
-SILENCED_SYSTEM_CHECKS = ["models.W040"]
+SILENCED_SYSTEM_CHECKS = [
+    "models.W040",  # What an index holds beside its keys, SQLite leaves out; that is known.
+    "security.W005",  # HSTS is for this host alone, and so is
+    "security.W021",  # not for the browsers' preload lists.
+]
 
 # --- Soundcharts --------------------------------------------------------------------------------
 

@@ -219,8 +219,8 @@ class RefreshPolicyAdmin(ModelAdmin):
         requested = schedule.run(refresh, requested_by=request.user)
         policy = RefreshPolicy.objects.get(pk=refresh.kind)
         if requested is None:
-            self.log_change(request, policy, "Run now: every track was fresh")
-            messages.info(request, "Every track is fresh. Nothing was queued and no call will be spent.")
+            self.log_change(request, policy, "Run now: nothing was stale")
+            messages.info(request, "Nothing is stale. Nothing was queued and no call will be spent.")
             return go_to(request, _page())
         words = "joined" if requested.is_joined else "made"
         self.log_change(request, policy, f"Run now: {words} task #{requested.job.pk}")

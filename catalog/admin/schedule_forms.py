@@ -28,8 +28,8 @@ class AmountForm(forms.Form):
         min_value=1,
         max_value=OLDEST_DAYS,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="A track that was fetched longer ago than this is fetched again. It counts everywhere: "
-        "in the list of tracks, for the buttons and for the command.",
+        help_text="What was fetched longer ago than this is fetched again. It counts everywhere, for the "
+        "buttons and the command too.",
     )
     tracks_per_run = forms.IntegerField(
         label="At most so many tracks a run",

@@ -8,7 +8,7 @@ from django.db import models, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
-from catalog.models import FailureCount, FetchChunk, FetchFailure, JobEvent, MetadataFetchTask
+from catalog.models import FailureCount, FetchChunk, FetchFailure, ImportRow, JobEvent, MetadataFetchTask
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ class Pruned:
     failures: int = 0
     chunks: int = 0
     events: int = 0
+    rows: int = 0
 
 
 def prune_ended_jobs(*, older_than: timedelta, dry_run: bool = False) -> Pruned:
@@ -37,16 +38,19 @@ def prune_ended_jobs(*, older_than: timedelta, dry_run: bool = False) -> Pruned:
         failures = FetchFailure.objects.filter(job_id=job_id)
         chunks = FetchChunk.objects.filter(job_id=job_id)
         events = JobEvent.objects.filter(job_id=job_id)
+        rows = ImportRow.objects.filter(job_id=job_id)
         if dry_run:
             pruned.jobs += 1
             pruned.failures += failures.count()
             pruned.chunks += chunks.count()
             pruned.events += events.count()
+            pruned.rows += rows.count()
             continue
         # The job itself at the end: whatever stops this, the rest is found again.
         pruned.failures += _delete(failures)
         pruned.chunks += _delete(chunks)
         pruned.events += _delete(events)
+        pruned.rows += _delete(rows)
         FailureCount.objects.filter(job_id=job_id).delete()
         with transaction.atomic():
             # Looked at again: somebody may have tried its failures again meanwhile.

@@ -104,10 +104,11 @@ class FetchCommand(BaseCommand):
         track = Track.objects.filter(uuid=uuid).first()
         if track is None:
             raise CommandError(f"No track has the UUID {uuid}. Import it, or add it in the admin, first.")
+        price = Price(self.price_of_one(track, options), remaining_calls(), is_bulk=False).sentence
         if options["dry_run"]:
-            price = Price(self.price_of_one(track, options), remaining_calls(), is_bulk=False).sentence
             self.stdout.write(f"Would fetch 1 track ({track}), {price}. Nothing was changed.")
             return
+        self.stdout.write(f"1 track ({track}), {price}.")
         job, report = self.fetch_one(track, options)
         for change in report.changes:
             self.stdout.write(f"  {change.label}: {change.before or 'empty'} -> {change.after}")

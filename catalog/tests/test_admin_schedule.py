@@ -91,7 +91,7 @@ def test_the_last_run_leads_to_its_job(staff_client, simulator, broker):
 @pytest.mark.django_db(transaction=True)
 def test_a_last_run_that_found_everything_fresh_says_so(staff_client, broker):
     schedule.run(schedule.BY_KIND["metadata"])
-    assertContains(staff_client.get(PAGE), "every track was fresh")
+    assertContains(staff_client.get(PAGE), "nothing was stale")
 
 
 @pytest.mark.django_db
@@ -328,5 +328,5 @@ def test_run_now_says_when_the_broker_is_away(staff_client, simulator, no_broker
 def test_run_now_with_everything_fresh_says_so(staff_client, make_track, broker):
     make_track(metadata_fetched_at=timezone.now())
     page = staff_client.post(RUN, CONFIRMED, follow=True)
-    assertContains(page, "Every track is fresh. Nothing was queued")
+    assertContains(page, "Nothing is stale. Nothing was queued")
     assert not MetadataFetchTask.objects.exists()

@@ -30,6 +30,7 @@ def no_worker_check(monkeypatch):
 def test_one_track_is_fetched_here_and_now_and_its_figures_are_told(simulator, broker):
     (track,) = add_tracks(simulator, 1)
     output = run("--track-uuid", str(track.uuid), "--platform", "shazam", "--platform", "spotify")
+    assert output.startswith(f"1 track ({track}), about 2 API calls")
     assert "Shazam: " in output
     assert "new figures" in output
     assert " streams on " in output

@@ -36,6 +36,7 @@ def test_one_track_is_fetched_here_and_now_and_its_changes_are_listed(simulator,
     track.refresh_from_db()
     assert track.metadata_fetched_at
     assert f"Name: empty -> {track.name}" in output
+    assert output.startswith(f"1 track ({track.uuid}), about 1 API call")
     assert "API calls: 1" in output
 
 

@@ -5,11 +5,22 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from catalog import jobs
 from catalog.jobs import pruning
-from catalog.models import FailureCount, FetchChunk, FetchFailure, JobEvent, MetadataFetchTask, Track
+from catalog.models import (
+    FailureCount,
+    FetchChunk,
+    FetchFailure,
+    ImportRow,
+    JobEvent,
+    MetadataFetchTask,
+    Track,
+)
+from catalog.song_lists import read_list
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,8 +47,8 @@ def test_an_old_ended_job_goes_with_all_that_belongs_to_it_and_tracks_stay(old_j
 
     said = prune()
 
-    assert "Deleted 1 tasks" in said
-    assert "with 5 failures, 1 chunks and 3 events" in said
+    assert "Deleted 1 task " in said
+    assert "with 5 failures, 1 chunk, 3 events and 0 rows of imports" in said
     models = (MetadataFetchTask, FetchFailure, FetchChunk, JobEvent, FailureCount)
     assert [model.objects.count() for model in models] == [0] * 5
     assert Track.objects.count() == 5
@@ -46,9 +57,28 @@ def test_an_old_ended_job_goes_with_all_that_belongs_to_it_and_tracks_stay(old_j
 def test_a_dry_run_says_the_same_and_changes_nothing(old_job):
     said = prune("--dry-run")
 
-    assert "Would delete 1 tasks" in said
-    assert "with 5 failures, 1 chunks and 3 events" in said
+    assert "Would delete 1 task " in said
+    assert "with 5 failures, 1 chunk, 3 events and 0 rows of imports" in said
     assert old_job.failures.count() == 5
+
+
+def test_the_report_of_an_import_goes_with_it_in_steps_and_is_counted(broker, monkeypatch):
+    monkeypatch.setattr(pruning, "STEP", 2)
+    job = jobs.request_list_import(read_list("GBAYE0601498").entries).job
+    jobs.cancel_job(job)
+    age(job, 200)
+    ImportRow.objects.filter(job=job).delete()
+    ImportRow.objects.bulk_create(
+        ImportRow(job=job, number=number, line=number, item="junk", outcome=ImportRow.Outcome.INVALID)
+        for number in range(5)
+    )
+
+    with CaptureQueriesContext(connection) as queries:
+        assert "and 5 rows of imports" in prune()
+
+    assert not ImportRow.objects.exists()
+    steps = [query for query in queries if 'catalog_importrow"."id" IN' in query["sql"]]
+    assert len(steps) == 3
 
 
 @pytest.mark.parametrize(("days", "left"), [("199", 0), ("201", 1)])
@@ -71,7 +101,7 @@ def test_a_job_whose_failures_are_being_tried_again_stays_until_that_is_over(old
     assert "Deleted 0 tasks" in prune()
 
     jobs.cancel_job(retry)
-    assert "Deleted 1 tasks" in prune()
+    assert "Deleted 1 task " in prune()
     retry.refresh_from_db()
     assert retry.parent is None
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.core.management import get_commands
 
+from catalog.explanations import EXPLANATIONS
 from catalog.models import FetchFailure, MetadataFetchTask, RefreshPolicy, Track, TrackChange
 
 BASE_DIR = Path(settings.BASE_DIR)
@@ -100,10 +101,23 @@ def test_every_setting_is_in_the_example():
     assert read == example - {"POSTGRES_PASSWORD"}
 
 
+def test_every_setting_reaches_the_containers():
+    example = set(re.findall(r"^([A-Z_]+)=", (BASE_DIR / ".env.example").read_text(), re.MULTILINE))
+    passed = set(re.findall(r"\$\{([A-Z_]+)", (BASE_DIR / "docker-compose.yml").read_text()))
+    # A container is no place for the first, and has the others from its own parts.
+    assert example - passed == {"DEBUG", "VAR_DIR", "DATABASE_URL", "REDIS_URL"}
+
+
 def test_every_setting_is_in_the_readme():
     example = set(re.findall(r"^([A-Z_]+)=", (BASE_DIR / ".env.example").read_text(), re.MULTILINE))
     readme = (BASE_DIR / "README.md").read_text()
     assert {name for name in example if f"`{name}`" not in readme} == set()
+
+
+def test_every_code_that_is_explained_is_in_the_readme():
+    readme = (BASE_DIR / "README.md").read_text()
+    # The one says itself what it is, the other that nobody knows.
+    assert {code for code in EXPLANATIONS if f"`{code}`" not in readme} == {"by_hand", "error"}
 
 
 def test_every_command_of_ours_is_in_the_readme():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -73,6 +74,18 @@ def test_a_nonsensical_value_stops_the_start_with_a_sentence_that_names_it(name,
     assert result.returncode == 1
     assert name in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_example_holds_the_defaults():
+    lines = re.findall(r"^([A-Z_]+)=(.+)$", (settings.BASE_DIR / ".env.example").read_text(), re.MULTILINE)
+    # Some are for one's own machine, and the sandbox's keys are nobody's default.
+    others = {"ALLOWED_HOSTS", "HTTPS_ONLY", *LEAST}
+    example = {name: value for name, value in lines if name not in others}
+    defaults = value_of(
+        f"{{name: getattr(settings, name) for name in {[*example]} if hasattr(settings, name)}}"
+    )
+    assert len(defaults) > 15
+    assert value_of(f"{{name: getattr(settings, name) for name in {[*defaults]}}}", **example) == defaults
 
 
 def test_a_password_in_a_wrong_url_is_not_repeated():

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from catalog import jobs
+from catalog.words import plural
 
 # Half a year: longer than anybody has asked back for.
 DEFAULT_DAYS = 180
@@ -22,8 +23,8 @@ def _days(text: str) -> int:
 
 class Command(BaseCommand):
     help = (
-        "Delete fetch tasks that ended long ago, with their failures and their history. "
-        "Tracks, and tasks that have not ended, are never touched."
+        "Delete fetch tasks that ended long ago, with their failures, their history and the reports "
+        "of imports. Tracks, and tasks that have not ended, are never touched."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,6 +47,7 @@ class Command(BaseCommand):
             raise CommandError(f"The database cannot be used: {error}") from error
         verb = "Would delete" if options["dry_run"] else "Deleted"
         self.stdout.write(
-            f"{verb} {pruned.jobs:,} tasks that ended more than {days:,} days ago, with {pruned.failures:,} "
-            f"failures, {pruned.chunks:,} chunks and {pruned.events:,} events."
+            f"{verb} {plural(pruned.jobs, 'task')} that ended more than {days:,} days ago, with "
+            f"{plural(pruned.failures, 'failure')}, {plural(pruned.chunks, 'chunk')}, "
+            f"{plural(pruned.events, 'event')} and {plural(pruned.rows, 'row')} of imports."
         )
