@@ -80,7 +80,7 @@ def test_the_second_step_is_for_those_who_may_import(viewer_client, staff_client
 
 @pytest.mark.django_db
 def test_the_first_step_spends_nothing_and_makes_no_job(staff_client, simulator):
-    assertContains(staff_client.get(address()), "Nothing is written, and nothing is spent but for a search by name, until")
+    assertContains(staff_client.get(address()), "nothing is spent but for a search by name, until")
     for values in ({}, {"source": "artist", "artist_uuid": str(uuid4())}, {"source": "list", "text": ISRC}):
         staff_client.get(step_two(staff_client, **values))
     assert simulator.state.calls.total() == 0
