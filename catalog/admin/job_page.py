@@ -74,7 +74,7 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
         "running_time": running_time(job, now=now),
         **_pace_context(job, now=now),
         "advice": _advice(job),
-        "remaining_price": _price(count_calls(job, _remaining(job)), quota_left) if job.is_active else "",
+        "remaining_price": _remaining_price(job, quota_left) if job.is_active else "",
         "account": account,
         "announcement": _announcement(job),
         "failure_groups": groups,
@@ -99,7 +99,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
             sentences = [
                 f"It goes on where it stopped: {done} of {job.total_tracks:,} are done"
                 + (", and more may be found." if job.planned_at is None else "."),
-                f"The rest will spend {_price(count_calls(job, remaining), quota_left)}.",
+                f"The rest will spend {_remaining_price(job, quota_left)}.",
             ]
             if job.error_message and job.error_code != "by_hand":
                 sentences.append(f"It was paused because: {job.error_message}")
@@ -194,6 +194,25 @@ def _calls_for_failures(job: MetadataFetchTask, count: int) -> int:
 
 def _remaining(job: MetadataFetchTask) -> int:
     return max(job.total_tracks - job.processed_tracks, 0)
+
+
+def _remaining_price(job: MetadataFetchTask, quota_left: int | None) -> str:
+    """Return what an active job still spends, in words; of an import also what it leads to."""
+    calls = count_calls(job, _remaining(job))
+    if not job.is_import or not (metadata := estimate_calls(_tracks_that_follow(job))):
+        return _price(calls, quota_left)
+    left = Price(calls + metadata, quota_left).what_is_left
+    return f"about {plural(calls, 'API call')} for the list, then at most {metadata:,} for metadata{left}"
+
+
+def _tracks_that_follow(job: MetadataFetchTask) -> int:
+    """Return of how many tracks at most the metadata job of an import still asks for the metadata."""
+    follow_up = job.follow_ups.filter(dedupe_key=f"imported:{job.pk}").first()
+    if follow_up is not None and not follow_up.is_active:
+        return 0  # It takes no more tracks.
+    # The songs of a pasted list come with their metadata.
+    to_come = 0 if job.is_list_import else _remaining(job)
+    return to_come + (_remaining(follow_up) if follow_up is not None else 0)
 
 
 def _price(calls: int, quota_left: int | None) -> str:

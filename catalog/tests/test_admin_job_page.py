@@ -4,13 +4,16 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from catalog import jobs
 from catalog.explanations import explain
 from catalog.fetching import work_on_job
-from catalog.models import MetadataFetchTask, Track
+from catalog.models import ApiAccount, MetadataFetchTask, Track
+from catalog.song_lists import Entry
 from catalog.tests.addresses import page_of
+from soundcharts.service import get_service
 
 pytestmark = pytest.mark.on_sqlite_alone
 
@@ -185,6 +188,51 @@ def test_the_page_of_an_import_leads_to_the_job_of_its_metadata(staff_client, br
 
     follow_up = MetadataFetchTask.objects.latest("pk")
     assertContains(staff_client.get(page_of(job)), f'Led to <a class="ln-link" href="{page_of(follow_up)}">')
+
+
+@pytest.fixture
+def known_quota(simulator) -> None:
+    """An account of which it is known that 1,000 calls are left."""
+    ApiAccount.objects.create(
+        fingerprint=get_service().account, quota_remaining=1000, observed_at=timezone.now()
+    )
+
+
+def to_go(calls: str, left: int) -> str:
+    return f"to go: {calls}, {left} left after."
+
+
+@pytest.mark.django_db
+def test_an_import_counts_the_metadata_that_it_leads_to(staff_client, broker, known_quota):
+    job = jobs.request_import(limit=250).job
+
+    words = to_go("about 3 API calls for the list, then at most 25 for metadata", 972)
+    assertContains(staff_client.get(page_of(job)), words)
+    jobs.pause_job(job)
+    question = reverse("admin:catalog_metadatafetchtask_resume", args=(job.pk,))
+    assertContains(staff_client.get(question), "about 3 API calls for the list, then at most 25")
+
+
+@pytest.mark.django_db
+def test_what_an_import_has_queued_already_is_still_to_come(staff_client, make_track, broker, known_quota):
+    job = jobs.request_import(limit=250).job
+    MetadataFetchTask.objects.filter(pk=job.pk).update(
+        processed_tracks=230, successful_tracks=230, updated_tracks=230
+    )
+    jobs.add_imported_tracks(job, [make_track(number).pk for number in range(10)])
+
+    words = to_go("about 1 API call for the list, then at most 3 for metadata", 996)
+    assertContains(staff_client.get(page_of(job)), words)
+    jobs.cancel_job(MetadataFetchTask.objects.get(dedupe_key=f"imported:{job.pk}"))
+    assertContains(staff_client.get(page_of(job)), to_go("about 1 API call", 999))
+
+
+@pytest.mark.django_db
+def test_the_songs_of_a_pasted_list_come_with_their_metadata(staff_client, broker, known_quota):
+    entries = [Entry(line, value, value) for line, value in enumerate(("USAAA2500001", "USAAA2500002"), 1)]
+    job = jobs.request_list_import(entries).job
+
+    assertContains(staff_client.get(page_of(job)), to_go("about 2 API calls", 998))
 
 
 @pytest.mark.django_db
