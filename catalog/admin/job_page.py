@@ -21,6 +21,8 @@ from catalog.words import duration, length_of_time, plural
 
 Status = MetadataFetchTask.Status
 SHOWN_FAILURES = 20
+# From these no more work is handed out, but what workers have in hand is still saved.
+STOPPED = (Status.PAUSED, Status.FAILED, Status.CANCELLED)
 # Per cent between two announcements to screen readers.
 ANNOUNCED_STEP = 25
 
@@ -62,8 +64,12 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
     account = current_account()
     quota_left = account.quota_remaining if account else None
     groups = failure_groups(job, quota_left=quota_left)
+    is_saving = job.status in STOPPED and jobs.is_under_way(job.pk)
     return {
         "job": job,
+        # Until the last lease is given back, or expires where a worker has died.
+        "is_live": job.is_active or is_saving,
+        "is_saving": is_saving,
         "may_control": may_control,
         "can_pause": Status.PAUSED in TRANSITIONS[job.status],
         "can_resume": job.status == Status.PAUSED,
@@ -76,7 +82,7 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
         "advice": _advice(job),
         "remaining_price": _remaining_price(job, quota_left) if job.is_active else "",
         "account": account,
-        "announcement": _announcement(job),
+        "announcement": _announcement(job, is_saving=is_saving),
         "failure_groups": groups,
         "failures": list(job.failures.select_related("track")[:SHOWN_FAILURES]) if groups else [],
         "failures_address": reverse("admin:catalog_fetchfailure_changelist") + f"?job__id__exact={job.pk}",
@@ -107,7 +113,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
             question, button = f"Cancel task #{job.pk} for good?", "Cancel task"
             sentences = [
                 f"What is done is kept: {done} of {job.total_tracks:,}, for {job.api_calls:,} API calls. "
-                f"The other {remaining:,} stay as they are.",
+                + _what_becomes_of_the_rest(job, remaining),
                 "A cancelled task cannot be resumed. To stop it for a while, pause it instead.",
             ]
         case "retry":
@@ -146,6 +152,13 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
         "nothing": nothing,
         "address": reverse(f"admin:catalog_metadatafetchtask_{verb}", args=(job.pk,)),
     }
+
+
+def _what_becomes_of_the_rest(job: MetadataFetchTask, remaining: int) -> str:
+    if job.is_audience:
+        # A track counts when all its platforms have answered.
+        return f"Of the other {remaining:,}, what has come or is under way is kept too."
+    return f"The other {remaining:,} stay as they are, but for what is under way."
 
 
 def failure_groups(job: MetadataFetchTask, *, quota_left: int | None) -> list[FailureGroup]:
@@ -239,8 +252,10 @@ def _advice(job: MetadataFetchTask) -> str:
     return explain(job.error_code).what_to_do
 
 
-def _announcement(job: MetadataFetchTask) -> str:
+def _announcement(job: MetadataFetchTask, *, is_saving: bool) -> str:
     """Return what a screen reader is told: only steps and changes of state, not every number."""
+    if is_saving:
+        return f"Task {job.pk} {job.get_status_display().lower()}; what is under way is still saved."
     if not job.is_active:
         return f"Task {job.pk} {job.get_status_display().lower()}: {job.outcome_sentence}."
     step = job.progress_percent // ANNOUNCED_STEP * ANNOUNCED_STEP

@@ -1,5 +1,7 @@
 """A job's page, and the part of it that is asked for again while the job is active."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -10,7 +12,7 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 from catalog import jobs
 from catalog.explanations import explain
 from catalog.fetching import work_on_job
-from catalog.models import ApiAccount, MetadataFetchTask, Track
+from catalog.models import ApiAccount, FetchChunk, MetadataFetchTask, Track
 from catalog.song_lists import Entry
 from catalog.tests.addresses import page_of
 from soundcharts.service import get_service
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.on_sqlite_alone
 
 UNKNOWN = 10_000
 POLLS = "hx-get"
+STILL_SAVED = "Answers that were under way are still being saved, so these numbers may grow."
 
 
 def progress_of(job: MetadataFetchTask) -> str:
@@ -69,6 +72,46 @@ def test_progress_stops_polling_when_the_job_has_failed(staff_client, job, broke
     jobs.fail_job(job, code="error", reason="It failed.")
 
     assertNotContains(staff_client.get(progress_of(job)), POLLS)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_progress_goes_on_polling_until_what_was_under_way_is_saved(staff_client, job, broker, end):
+    chunk = jobs.claim_chunk(job.pk, owner="a worker")
+    if end == "cancelled":
+        jobs.cancel_job(job)
+    else:
+        jobs.fail_job(job, code="error", reason="It failed.")
+
+    for address in (page_of(job), progress_of(job)):
+        part = staff_client.get(address)
+        assertContains(part, POLLS)
+        assertContains(part, STILL_SAVED)
+        assertContains(part, f"Task {job.pk} {end}; what is under way is still saved.")
+    jobs.release_chunk(chunk)
+    part = staff_client.get(progress_of(job))
+    assertNotContains(part, POLLS)
+    assertNotContains(part, STILL_SAVED)
+
+
+@pytest.mark.django_db
+def test_polling_ends_with_the_lease_of_a_worker_that_died(staff_client, job, broker):
+    jobs.claim_chunk(job.pk, owner="a worker")
+    jobs.cancel_job(job)
+    FetchChunk.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+    assertNotContains(staff_client.get(progress_of(job)), POLLS)
+
+
+@pytest.mark.django_db
+def test_a_paused_job_says_that_what_was_under_way_is_still_saved(staff_client, job, broker):
+    chunk = jobs.claim_chunk(job.pk, owner="a worker")
+    assertNotContains(staff_client.get(progress_of(job)), STILL_SAVED)
+    jobs.pause_job(job)
+
+    assertContains(staff_client.get(progress_of(job)), STILL_SAVED)
+    jobs.release_chunk(chunk)
+    assertNotContains(staff_client.get(progress_of(job)), STILL_SAVED)
 
 
 @pytest.mark.django_db
