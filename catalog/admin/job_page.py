@@ -75,6 +75,7 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
         "can_resume": job.status == Status.PAUSED,
         "can_cancel": Status.CANCELLED in TRANSITIONS[job.status],
         "can_retry": can_retry(job, groups),
+        "is_retry_of_use": _is_retry_of_use(job, groups),
         "is_import_again": is_import_again(job, groups),
         "retry_price": _price(_retry_calls(job, groups), quota_left) if can_retry(job, groups) else "",
         "running_time": running_time(job, now=now),
@@ -133,7 +134,8 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
                     "Tracks that were fetched since this task ended are skipped and cost nothing.",
                 ]
                 if code:
-                    sentences.append(f"What to do about these: {explain(code).what_to_do}")
+                    what_to_do = explain(code, is_of_import=job.is_import).what_to_do
+                    sentences.append(f"What to do about these: {what_to_do}")
             elif is_import_again(job, groups) and not code:
                 question = "List the songs again?"
                 price = _price(count_calls(job, job.request["limit"]), quota_left)
@@ -175,7 +177,7 @@ def failure_groups(job: MetadataFetchTask, *, quota_left: int | None) -> list[Fa
     return [
         FailureGroup(
             code,
-            explain(code),
+            explain(code, is_of_import=job.is_import),
             count,
             retryable := max(0, count - gone.get(code, 0)),
             _price(_calls_for_failures(job, retryable), quota_left),
@@ -187,6 +189,13 @@ def failure_groups(job: MetadataFetchTask, *, quota_left: int | None) -> list[Fa
 def can_retry(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> bool:
     """Return whether anything of an ended job can be tried again."""
     return not job.is_active and (any(group.retryable for group in groups) or is_import_again(job, groups))
+
+
+def _is_retry_of_use(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> bool:
+    """Return whether a retry is what the page recommends: something failed that is not best left alone."""
+    return is_import_again(job, groups) or any(
+        group.retryable and not group.words.is_best_left for group in groups
+    )
 
 
 def is_import_again(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> bool:
@@ -249,7 +258,7 @@ def _advice(job: MetadataFetchTask) -> str:
     """Return what to do about what has stopped a job, where its own message does not say it."""
     if not job.error_code or job.status == Status.RUNNING or job.error_code == "by_hand":
         return ""
-    return explain(job.error_code).what_to_do
+    return explain(job.error_code, is_of_import=job.is_import).what_to_do
 
 
 def _announcement(job: MetadataFetchTask, *, is_saving: bool) -> str:
