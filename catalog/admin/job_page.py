@@ -64,7 +64,7 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
     account = current_account()
     quota_left = account.quota_remaining if account else None
     groups = failure_groups(job, quota_left=quota_left)
-    is_saving = job.status in STOPPED and jobs.is_under_way(job.pk)
+    is_saving = job.status in STOPPED and _remaining(job) > 0 and jobs.is_under_way(job.pk)
     return {
         "job": job,
         # Until the last lease is given back, or expires where a worker has died.
