@@ -20,7 +20,7 @@ from catalog.admin.csv_export import in_steps, stream_csv
 from catalog.admin.job_page import failure_groups
 from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin
-from catalog.explanations import EXPLANATIONS, explain
+from catalog.explanations import EXPLANATIONS, Explanation, explain
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask
 from catalog.song_lists import identifier_in
 
@@ -143,11 +143,11 @@ class FetchFailureAdmin(ReadOnlyAdmin):
 
     @display(description="What it means")
     def what_it_means(self, failure: FetchFailure) -> str:
-        return explain(failure.code).meaning
+        return words_of(failure).meaning
 
     @display(description="What to do")
     def what_to_do(self, failure: FetchFailure) -> str:
-        return explain(failure.code).what_to_do
+        return words_of(failure).what_to_do
 
     @display(description="Track")
     def track_link(self, failure: FetchFailure) -> str:
@@ -158,8 +158,13 @@ class FetchFailureAdmin(ReadOnlyAdmin):
 
     @display(description="What happened", ordering="code")
     def what_happened(self, failure: FetchFailure) -> str:
-        words = explain(failure.code)
+        words = words_of(failure)
         return format_html('<span title="{}">{}</span>', f"{words.meaning} {words.what_to_do}", words.title)
+
+
+def words_of(failure: FetchFailure) -> Explanation:
+    """Return what a failure's code means for what failed: a track, or a row of an import."""
+    return explain(failure.code, is_of_import=failure.job.is_import)
 
 
 def failures_as_csv(job: MetadataFetchTask, *, code: str = "") -> StreamingHttpResponse:
@@ -186,7 +191,7 @@ def _line(
     message: str,
     created_at: datetime,
 ) -> tuple[Any, ...]:
-    words = explain(code)
+    words = explain(code, is_of_import=job.is_import)
     # Without a fraction of the second, which no spreadsheet reads.
     when = f"{created_at:%Y-%m-%d %H:%M:%S}"
     return job.pk, item, name, credit, isrc, code, words.title, words.what_to_do, message, when

@@ -95,7 +95,11 @@ def test_a_task_is_paused_resumed_and_cancelled(visitor, site, add_tracks):
         answer(visitor, "Cancel task")
         visitor.says("is cancelled.")
         state_of_task(visitor, "Cancelled")
+        visitor.says("still being saved")
         calls.open()
+        # The page follows until what was under way is saved.
+        expect(visitor.page.locator("[data-ln-live]")).to_have_count(0)
+        visitor.says(" updated.")
     site.finish(job)
     assert Track.objects.fresh().count() < 60
 
