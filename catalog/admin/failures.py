@@ -131,7 +131,9 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     @display(description="Task")
     def task_link(self, failure: FetchFailure) -> str:
         address = reverse("admin:catalog_metadatafetchtask_change", args=(failure.job_id,))
-        return format_html('<a class="ln-link" href="{}">{}</a>', address, failure.job)
+        # The title of a task for one track repeats what the row begins with.
+        words = f"#{failure.job_id}" if failure.item in failure.job.title else failure.job
+        return format_html('<a class="ln-link" href="{}">{}</a>', address, words)
 
     @display(description="Message")
     def said(self, failure: FetchFailure) -> str:
@@ -154,7 +156,8 @@ class FetchFailureAdmin(ReadOnlyAdmin):
         if failure.track_id is None:
             return "–"
         address = reverse("admin:catalog_track_change", args=(failure.track_id,))
-        return format_html('<a class="ln-link" href="{}">{}</a>', address, failure.track)
+        words = "no name yet" if str(failure.track) == failure.item else failure.track
+        return format_html('<a class="ln-link" href="{}">{}</a>', address, words)
 
     @display(description="What happened", ordering="code")
     def what_happened(self, failure: FetchFailure) -> str:
