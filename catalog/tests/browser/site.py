@@ -24,7 +24,7 @@ PASSWORD = "a password for tests"
 # The real one takes its time, which is its purpose.
 HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Only a test that fails waits so long, for what is started and for what is to end.
-START_SECONDS = 60
+START_SECONDS = 120
 # As long as a call may wait at a gate, so that it is never tried again meanwhile.
 CALL_SECONDS = str(GIVE_UP_SECONDS)
 

@@ -37,6 +37,13 @@ ASK_SOON = """(() => {
 # Its scripts have run, and nothing of it will move because letters become others.
 IS_READY = """document.readyState === "complete" && document.fonts.status === "loaded"
     && !document.documentElement.hasAttribute("x-cloak")"""
+# What moves has come to its end, and so has what that has set in motion: a colour is handed down by and by.
+BE_STILL = """async () => {
+    const moving = () => document.getAnimations().filter(
+        (one) => one.playState === "running" && one.effect.getComputedTiming().endTime !== Infinity
+    );
+    while (moving().length) await Promise.allSettled(moving().map((one) => one.finished));
+}"""
 
 
 class Visitor:
@@ -106,6 +113,10 @@ class Visitor:
         """Return when the scripts of the page have begun their work."""
         self.page.wait_for_function(IS_READY)
 
+    def wait_until_still(self) -> None:
+        """Return when nothing moves any more: in the middle a colour is neither the one nor the other."""
+        self.page.evaluate(BE_STILL)
+
     def log_in(self, name: str, password: str = PASSWORD) -> None:
         """Fill in the log-in page that is open, and send it."""
         self.page.get_by_label("Username").fill(name)
@@ -116,6 +127,7 @@ class Visitor:
         """Choose the dark theme, as its switch does."""
         self.page.emulate_media(color_scheme="dark")
         self.page.evaluate("document.documentElement.classList.add('dark')")
+        self.wait_until_still()
 
     def control(self, name: str | re.Pattern[str]) -> Locator:
         """Return what is to be pressed, by its words: a button, or a link that looks like one."""
@@ -156,7 +168,8 @@ class Visitor:
 
     def find_barriers(self, *rules: str) -> list[str]:
         """Return what keeps people out of the page, by axe: what is serious or critical."""
-        options: dict[str, Any] = {"resultTypes": ["violations"]}
+        # One rule takes its time and finds what is moderate.
+        options: dict[str, Any] = {"resultTypes": ["violations"], "rules": {"region": {"enabled": False}}}
         if rules:
             options["runOnly"] = {"type": "rule", "values": list(rules)}
         if not self.page.evaluate("'axe' in window"):
