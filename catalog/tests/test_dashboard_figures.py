@@ -23,9 +23,10 @@ def milliseconds(seconds_ago: float) -> int:
 
 
 @pytest.fixture
-def running(db) -> MetadataFetchTask:
-    """A job that has done 500 of 1,500 tracks, in 100 seconds."""
+def running(db, monkeypatch) -> MetadataFetchTask:
+    """A job that has done 500 of 1,500 tracks, in 100 seconds. The clock stands still from then on."""
     now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
     return MetadataFetchTask.objects.create(
         task_type="bulk_metadata",
         status="running",
