@@ -51,7 +51,7 @@ def test_the_redo_of_a_committed_batch_changes_nothing(simulator, broker, lose_a
     job = jobs.request_metadata(keys_of(tracks)).job
     lose_answer_to_commit(after=batch)
     # The lease is two minutes long: whoever committed goes on at once, not after that.
-    finish_here(job, seconds=10)
+    finish_here(job)
     assert_one_outcome_each(job, tracks)
     assert songs_by_times_asked(simulator, 30) == {1: 30}
     assert job.api_calls == simulator.state.quota_used == 3
@@ -63,7 +63,7 @@ def test_no_answer_that_is_under_way_meanwhile_is_paid_for_twice(simulator, brok
     # The first batch is alone; while the second one is committed, all others are under way.
     simulator.state.latency = 0.1
     lose_answer_to_commit(after=2)
-    finish_here(job, seconds=10)
+    finish_here(job)
     assert_one_outcome_each(job, tracks)
     assert songs_by_times_asked(simulator, 290) == {1: 290}
     assert job.api_calls == simulator.state.quota_used == 29
@@ -72,7 +72,7 @@ def test_no_answer_that_is_under_way_meanwhile_is_paid_for_twice(simulator, brok
 def test_the_redo_of_a_committed_page_adds_nothing(simulator, broker, lose_answer_to_commit):
     job = jobs.request_import(limit=150).job
     lose_answer_to_commit(after=1)
-    finish_here(job, seconds=10)
+    finish_here(job)
     follow_up = MetadataFetchTask.objects.get(parent=job)
     assert (job.status, job.updated_tracks, job.api_calls) == ("completed", 150, 2)
     assert (follow_up.total_tracks, follow_up.planned_at is None) == (150, False)
