@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,8 @@ from soundcharts.simulator import Catalogue
 
 # As many as the `simulator` fixture has: tracks with a higher number are unknown to it.
 SONGS = Catalogue(songs=300)
+# What a test that cares for the day takes at most.
+LONG_TEST_SECONDS = 20
 
 
 def _member(username: str, permissions: dict[str, str]) -> User:
@@ -97,6 +100,22 @@ def no_broker(settings) -> None:
     """A Redis that refuses every connection."""
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     use_broker(settings.REDIS_URL)
+
+
+@pytest.fixture(autouse=True)
+def all_in_one_day(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What begins shortly before midnight waits for the new day, and modules know which day it is.
+
+    Theirs is from when they were read, which may have been the day before.
+    """
+    now = datetime.now(UTC)
+    tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
+    if (left := (tomorrow - now).total_seconds()) < LONG_TEST_SECONDS:
+        time.sleep(left)
+    today = datetime.now(UTC).date()
+    for name, days in (("TODAY", 0), ("YESTERDAY", 1)):
+        if hasattr(request.module, name):
+            monkeypatch.setattr(request.module, name, today - timedelta(days=days))
 
 
 @pytest.fixture(autouse=True)
