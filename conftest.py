@@ -76,4 +76,6 @@ def simulator(settings) -> Iterator[Simulator]:
         settings.SOUNDCHARTS_CALLS_PER_MINUTE = 100_000
         # A call that a test holds up, or that a busy machine does, is not given up.
         settings.SOUNDCHARTS_TIMEOUT = 60
+        # Nor is work in this process, which nobody's message would carry on.
+        settings.WORK_SLICE_SECONDS = 300
         yield simulator

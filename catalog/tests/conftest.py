@@ -161,9 +161,8 @@ def patient_worker_check(monkeypatch) -> None:
 
 
 @pytest.fixture
-def let_time_pass(settings, monkeypatch) -> Callable[[float], None]:
+def let_time_pass(simulator, monkeypatch) -> Callable[[float], None]:
     """A function that puts the clock forward by which a worker in this process keeps its leases."""
-    settings.WORK_SLICE_SECONDS = 300
     ahead = 0.0
 
     def monotonic() -> float:
