@@ -41,7 +41,7 @@ def refuse_calls(simulator: Simulator, held: Gate, *, count: int, reset: float) 
     They are all that may be under way at once, so no other has had its turn before and begins after this.
     """
     held.wait_for_calls(count)
-    simulator.faults.set("rate_limited", reset=reset)
+    simulator.faults.set("rate_limited", reset=reset, times=count)
     held.open()
     wait_until(lambda: simulator.state.statuses[429] == count)
 
