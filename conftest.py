@@ -1,5 +1,6 @@
 """The real parts that tests run against: a Valkey, the simulated Soundcharts, Celery workers."""
 
+import random
 import socket
 from collections.abc import Iterator
 
@@ -18,10 +19,16 @@ API_KEY = "key-that-no-log-may-show"
 
 
 def free_port() -> int:
-    """Return a port of the system's choice, so that two test runs at once do not take the same."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port for a server that binds it later, perhaps more than once.
+
+    By chance, so that two test runs at once do not take the same; and below those that the system gives to
+    whoever connects to something, which would come and go on it meanwhile.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -67,4 +74,8 @@ def simulator(settings) -> Iterator[Simulator]:
         settings.SOUNDCHARTS_API_URL = simulator.url
         settings.SOUNDCHARTS_AUTH_URL = f"{simulator.url}/oauth/token"
         settings.SOUNDCHARTS_CALLS_PER_MINUTE = 100_000
+        # A call that a test holds up, or that a busy machine does, is not given up.
+        settings.SOUNDCHARTS_TIMEOUT = 60
+        # Nor is work in this process, which nobody's message would carry on.
+        settings.WORK_SLICE_SECONDS = 300
         yield simulator

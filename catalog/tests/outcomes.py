@@ -1,12 +1,15 @@
 """What must be true after every fault, whatever went wrong."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db.models import Sum
+from django.db.models.functions import Now
 
 from catalog.fetching import work_on_job
-from catalog.models import ApiUsage, MetadataFetchTask, Track
+from catalog.models import ApiUsage, FetchChunk, MetadataFetchTask, Track
 from catalog.tests.workers import Worker, wait_until
 from conftest import API_KEY
 from soundcharts.simulator import Simulator
@@ -31,7 +34,7 @@ def run(job: MetadataFetchTask) -> MetadataFetchTask:
     return job
 
 
-def finish_here(job: MetadataFetchTask, *, seconds: float = 30) -> None:
+def finish_here(job: MetadataFetchTask, *, seconds: float = 60) -> None:
     """Work on a job in this process until it has ended."""
 
     def is_finished() -> bool:
@@ -39,6 +42,26 @@ def finish_here(job: MetadataFetchTask, *, seconds: float = 30) -> None:
         return is_over(job)
 
     wait_until(is_finished, seconds=seconds)
+
+
+def expire_leases() -> None:
+    """Let the time of all leases be over, where how long they take is not what is tested."""
+    FetchChunk.objects.exclude(lease_owner="").update(lease_expires_at=Now() - timedelta(seconds=1))
+
+
+def assert_leases_are_kept(let_time_pass: Callable[[float], None], *, count: int) -> None:
+    """Fail unless so many leases are renewed, each time that a third of their time is over."""
+
+    def expiries() -> dict[int, datetime]:
+        leased = FetchChunk.objects.exclude(lease_owner="")
+        return dict(leased.values_list("pk", "lease_expires_at"))
+
+    wait_until(lambda: len(expiries()) == count)
+    for _ in range(2):
+        before = expiries()
+        let_time_pass(settings.CHUNK_LEASE_SECONDS / 3)
+        wait_until(lambda before=before: all(at > before[chunk] for chunk, at in expiries().items()))
+        assert len(expiries()) == count
 
 
 def songs_by_times_asked(simulator: Simulator, count: int) -> dict[int, int]:

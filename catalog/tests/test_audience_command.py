@@ -60,7 +60,7 @@ def test_a_dry_run_states_the_price_and_changes_nothing(simulator, broker):
     assert sum(simulator.state.calls.values()) == 0
 
 
-def test_all_is_followed_to_its_end(simulator, broker, tmp_path):
+def test_all_is_followed_to_its_end(simulator, broker, patient_worker_check, tmp_path):
     add_tracks(simulator, 30)
     with workers(tmp_path):
         output = run("--all", "--wait")
@@ -95,7 +95,9 @@ def test_gaps_are_counted_and_filled(simulator, broker, no_worker_check):
     assert AudienceDay.objects.filter(day=gone).exists() == bool(deleted)
 
 
-def test_what_the_plan_lacks_is_a_sentence_and_an_exit_code(simulator, broker, tmp_path):
+def test_what_the_plan_lacks_is_a_sentence_and_an_exit_code(
+    simulator, broker, patient_worker_check, tmp_path
+):
     add_tracks(simulator, 3)
     simulator.faults.set("forbidden_platforms", platforms=["gaana"])
     with workers(tmp_path), pytest.raises(CommandError, match="does not include audience figures of Gaana"):

@@ -56,7 +56,7 @@ def test_deleting_tracks_whose_audience_is_being_saved_is_no_deadlock(simulator,
     monkeypatch.setattr(saving.logger, "warning", lambda text, *_: redone.append(text))
     job = jobs.request_audience(keys_of(tracks)).job
     work_on_job(job.pk)
-    deleting.join(20)
+    deleting.join(60)
     job.refresh_from_db()
     assert (errors, redone) == ([], [])
     assert (job.status, job.processed_tracks) == ("completed", 3)
@@ -101,8 +101,8 @@ def test_noting_what_the_plan_lacks_beside_a_failure_is_no_deadlock(simulator, b
     monkeypatch.setattr(leases, "_count_failures", count_slowly)
     other = Thread(target=save_other)
     other.start()
-    assert has_counted.wait(5)
+    assert has_counted.wait(60)
     save(0, is_refused=True)
-    other.join(20)
+    other.join(60)
     assert errors == []
     assert FailureCount.objects.get(job=job).count == 2

@@ -30,19 +30,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 METADATA = schedule.BY_KIND["metadata"]
 FORM = "/admin/catalog/refreshpolicy/metadata/change/"
-# Beat's clock is a minute ahead, so that no test waits for the next one.
-A_MINUTE_AHEAD = """
+# Beat's clock is some minutes ahead, so that no test waits for the next one.
+MINUTES_AHEAD = """
     from datetime import datetime, timedelta
     from django.utils import timezone
     from django_celery_beat import tzcrontab
 
     real_now = timezone.now
-    timezone.now = lambda: real_now() + timedelta(minutes=1)
+    timezone.now = lambda: real_now() + timedelta(minutes=5)
 
     class Ahead(datetime):
         @classmethod
         def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(minutes=1)
+            return datetime.now(tz) + timedelta(minutes=5)
 
     tzcrontab.datetime = Ahead
 """
@@ -111,17 +111,18 @@ def real_beat(folder: Path, **environment: str) -> Iterator[subprocess.Popen[byt
 def test_a_real_beat_makes_the_job_and_picks_up_an_edit_without_a_restart(
     due, staff_client, broker, tmp_path
 ):
-    with real_beat(tmp_path / "var", **startup_code(tmp_path / "code", A_MINUTE_AHEAD)) as process:
+    with real_beat(tmp_path / "var", **startup_code(tmp_path / "code", MINUTES_AHEAD)) as process:
         wait_until(lambda: MetadataFetchTask.objects.count() == 1)
         first = RefreshPolicy.objects.get(pk=METADATA.kind).last_run_at
         assert row().total_run_count == 1
         wait_until(lambda: broker.llen("liner-notes") >= 1)
 
-        soon = timezone.now() + timedelta(minutes=1)
+        # Soon for us, and past for beat, however long the form takes.
+        soon = timezone.now() + timedelta(minutes=3)
         values = {"is_on": "on", "frequency": "day", "weekday": "1", "hours": "6", "at": f"{soon:%H:%M}"}
         staff_client.post(FORM, values | {"max_age_days": "30"})
         assert timing_words(row()) == f"every day at {soon:%H:%M} UTC"
-        wait_until(lambda: row().total_run_count == 2, seconds=20)
+        wait_until(lambda: row().total_run_count == 2)
         assert RefreshPolicy.objects.get(pk=METADATA.kind).last_run_at > first
         assert process.poll() is None
     assert (tmp_path / "var" / "beat-alive").exists()
@@ -137,7 +138,7 @@ def test_a_real_beat_without_redis_makes_the_job_and_sweeps_once_redis_is_there(
         wait_until(lambda: MetadataFetchTask.objects.filter(error_code="broker_unreachable").exists())
         own_valkey.start()
         with redis.Redis.from_url(settings.REDIS_URL) as client:
-            wait_until(lambda: client.llen("liner-notes") >= 1, seconds=60)
+            wait_until(lambda: client.llen("liner-notes") >= 1)
         assert row().total_run_count == 1
 
 
@@ -159,7 +160,7 @@ def test_what_is_due_is_run_and_written_down_at_once(due):
     tick_for_all(running)
     job = MetadataFetchTask.objects.get()
     assert RefreshPolicy.objects.get(pk=METADATA.kind).last_run_job == job
-    assert (row().total_run_count, timezone.now() - row().last_run_at < timedelta(seconds=10)) == (1, True)
+    assert (row().total_run_count, timezone.now() - row().last_run_at < timedelta(minutes=1)) == (1, True)
     tick_for_all(running)
     tick_for_all(scheduler())
     assert row().total_run_count == 1
@@ -231,7 +232,7 @@ def test_a_clock_that_was_a_year_ahead_does_not_stop_it_for_a_year(simulator, br
     with caplog.at_level(logging.WARNING):
         tick_for_all(scheduler())
     assert "the clock was wrong" in caplog.text
-    assert abs(row().last_run_at - timezone.now()) < timedelta(seconds=10)
+    assert abs(row().last_run_at - timezone.now()) < timedelta(minutes=1)
 
 
 def test_a_clock_that_is_set_back_a_little_does_not_run_it_twice(due):
@@ -296,20 +297,22 @@ def test_a_run_waits_for_who_holds_the_database_and_then_happens_once(due):
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's lock")
-def test_a_database_that_is_locked_for_long_delays_a_run_and_does_not_end_beat(due, caplog):
+def test_a_database_that_is_locked_for_long_delays_a_run_and_does_not_end_beat(due, monkeypatch, caplog):
+    monkeypatch.setattr(beat, "RETRY_SECONDS", 0.1)
     running = scheduler()
 
-    def tick_impatiently() -> None:
-        connection.cursor().execute("PRAGMA busy_timeout=100")
+    def tick_twice() -> None:
         running.tick()
         running.tick()
 
-    with transaction.atomic():
+    with transaction.atomic(), monkeypatch.context() as patch:
         PeriodicTask.objects.update(queue=None)
-        Meanwhile(tick_impatiently).result()
+        # Of the connections that beat opens meanwhile.
+        patch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.1)
+        Meanwhile(tick_twice).result()
     assert "database is locked" in caplog.text
     assert row().total_run_count == 0
-    wait_until(lambda: running.tick() and row().total_run_count == 1, seconds=20)
+    wait_until(lambda: running.tick() and row().total_run_count == 1)
     assert MetadataFetchTask.objects.count() == 1
 
 
@@ -329,6 +332,7 @@ def test_a_database_that_goes_away_and_comes_back_is_waited_for(due, monkeypatch
 
 
 def test_a_run_that_fails_is_tried_again(due, monkeypatch):
+    monkeypatch.setattr(beat, "RETRY_SECONDS", 0.1)
     running = scheduler()
     with monkeypatch.context() as patch:
 
@@ -338,4 +342,4 @@ def test_a_run_that_fails_is_tried_again(due, monkeypatch):
         patch.setattr(schedule, "run", fail)
         tick_for_all(running)
     assert row().total_run_count == 0
-    wait_until(lambda: running.tick() and row().total_run_count == 1, seconds=20)
+    wait_until(lambda: running.tick() and row().total_run_count == 1)

@@ -1,18 +1,18 @@
 """The calls of the next chunk begin while the one before it ends: nothing lost, doubled or left leased."""
 
 import signal
-from datetime import timedelta
 
 import pytest
-from django.db.models.functions import Now
 
-from catalog import jobs
+from catalog import jobs, quota
 from catalog.fetching import chunks, work_on_job
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.tests.gate import gate
 from catalog.tests.outcomes import (
+    assert_leases_are_kept,
     assert_one_outcome_each,
     assert_quiet,
+    expire_leases,
     finish_here,
     is_over,
     keys_of,
@@ -40,8 +40,9 @@ def small_chunks(settings, monkeypatch) -> None:
 
 
 @pytest.fixture
-def known_batches(simulator, broker) -> None:
+def known_batches(simulator, broker, monkeypatch) -> None:
     """An account of which it is known that it has batch calls, so that several may be under way."""
+    monkeypatch.setattr(quota, "TOLD_FOR", 3600)
     get_service().get_songs([simulator.song_uuid(298), simulator.song_uuid(299)])
     simulator.state.reset()
 
@@ -140,24 +141,15 @@ def test_a_next_chunk_that_was_stolen_costs_its_calls_and_no_count(simulator, tr
     assert job.api_calls == simulator.state.quota_used == 3 * CHUNK / BATCH
 
 
-def test_a_next_chunk_keeps_its_lease_for_as_long_as_it_waits(simulator, tracks, job, settings):
-    settings.CHUNK_LEASE_SECONDS = 2
-    thefts = []
-
-    def is_next_lease_long_over() -> bool:
-        thefts.append(jobs.claim_chunk(job.pk, owner="thief"))
-        return FetchChunk.objects.filter(job__created_at__lt=Now() - timedelta(seconds=4)).exists()
-
+def test_a_next_chunk_keeps_its_lease_for_as_long_as_it_waits(simulator, tracks, job, let_time_pass):
     FetchChunk.objects.filter(pk=job.chunks.latest("pk").pk).delete()
     MetadataFetchTask.objects.update(total_tracks=2 * CHUNK)
     with gate(simulator, uuids=uuids_of(tracks[:BATCH])) as calls:
         worker = Meanwhile(lambda: work_on_job(job.pk))
         calls.wait_for_calls()
-        wait_until(lambda: FetchChunk.objects.exclude(lease_owner="").count() == 2)
-        wait_until(is_next_lease_long_over)
+        assert_leases_are_kept(let_time_pass, count=2)
         calls.open()
         worker.result()
-    assert set(thefts) == {None}
     assert_one_outcome_each(job, tracks[: 2 * CHUNK])
     assert songs_by_times_asked(simulator, 2 * CHUNK) == {1: 2 * CHUNK}
 
@@ -193,13 +185,10 @@ def test_a_chunk_that_workers_died_of_is_not_begun_beside_another(simulator, tra
     assert_one_outcome_each(job, tracks)
 
 
-def test_a_worker_killed_with_two_chunks_costs_only_the_calls_under_way(
-    simulator, known_batches, settings, tmp_path
-):
-    settings.CHUNK_LEASE_SECONDS = 2
+def test_a_worker_killed_with_two_chunks_costs_only_the_calls_under_way(simulator, known_batches, tmp_path):
     tracks = add_tracks(simulator, 200)
     with (
-        workers(tmp_path, FETCH_AHEAD=str(AHEAD), CHUNK_SIZE=str(CHUNK)) as (worker,),
+        workers(tmp_path) as (worker,),
         gate(simulator, after=1) as calls,
     ):
         job = jobs.request_metadata(keys_of(tracks)).job
@@ -210,8 +199,9 @@ def test_a_worker_killed_with_two_chunks_costs_only_the_calls_under_way(
         worker.signal_all(signal.SIGKILL)
         calls.open()
         wait_until(lambda: simulator.state.concurrency == 0)
+    expire_leases()
     with workers(tmp_path) as (worker,):
-        wait_until(lambda: is_over(job) or (jobs.sweep() and is_over(job)), seconds=60)
+        wait_until(lambda: is_over(job) or (jobs.sweep() and is_over(job)))
     assert_one_outcome_each(job, tracks)
     asked = songs_by_times_asked(simulator, 200)
     assert asked == {1: 200 - under_way, 2: under_way}

@@ -109,7 +109,9 @@ def test_contradictory_or_senseless_options_are_refused(db, arguments):
         run(*arguments)
 
 
-def test_wait_follows_to_the_end_and_fails_if_anything_failed(simulator, broker, tmp_path):
+def test_wait_follows_to_the_end_and_fails_if_anything_failed(
+    simulator, broker, patient_worker_check, tmp_path
+):
     tracks = add_tracks(simulator, 30)
     with workers(tmp_path):
         output = run("--bulk", "--wait")
@@ -120,7 +122,7 @@ def test_wait_follows_to_the_end_and_fails_if_anything_failed(simulator, broker,
             run("--all", "--wait")
 
 
-def test_wait_ends_with_the_reason_when_the_job_is_paused(simulator, broker, tmp_path):
+def test_wait_ends_with_the_reason_when_the_job_is_paused(simulator, broker, patient_worker_check, tmp_path):
     add_tracks(simulator, 3)
     simulator.faults.set("quota_exhausted")
     with workers(tmp_path), pytest.raises(CommandError, match=r"paused.*no calls left"):

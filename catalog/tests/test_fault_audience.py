@@ -1,16 +1,13 @@
 """Faults while audience is fetched: killed workers, strange answers, storms. The engine's promises hold."""
 
-from datetime import timedelta
-
 import pytest
 from django.db.models import Count
-from django.db.models.functions import Now
 
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import AudienceDay, AudienceRecording, FetchChunk, MetadataFetchTask, TrackAudience
 from catalog.tests.audiences import series_of
-from catalog.tests.outcomes import finish_here, keys_of
+from catalog.tests.outcomes import expire_leases, finish_here, keys_of
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import die_before, wait_until
 
@@ -52,7 +49,7 @@ def test_a_worker_killed_at_any_step_costs_at_most_its_call(
     job = jobs.request_audience(keys_of(tracks)).job
     die_before(step, lambda: work_on_job(job.pk))
     broker.delete("liner-notes")
-    FetchChunk.objects.exclude(lease_owner="").update(lease_expires_at=Now() - timedelta(seconds=1))
+    expire_leases()
     wait_until(jobs.sweep)
     finish_here(job)
     assert_saved_once(job, tracks)

@@ -24,18 +24,18 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def test_a_thawed_workers_write_is_refused_and_it_works_on(simulator, broker, settings, tmp_path):
     settings.CHUNK_LEASE_SECONDS = 1
     tracks = add_tracks(simulator, 20)
-    with workers(tmp_path, SOUNDCHARTS_TIMEOUT="60") as (worker,):
+    with workers(tmp_path) as (worker,):
         with gate(simulator) as calls:
             job = jobs.request_metadata(keys_of(tracks)).job
             calls.wait_for_calls()
-            worker.signal_all(signal.SIGSTOP)
+            worker.freeze()
         finish_here(job)
         as_finished = _everything(job)
         worker.signal_all(signal.SIGCONT)
         wait_until(lambda: "is no longer leased" in worker.output)
         spent_in_vain = 1
         as_finished["api_calls"] += spent_in_vain
-        wait_until(lambda: _everything(job) == as_finished, seconds=5)
+        wait_until(lambda: _everything(job) == as_finished)
 
         next_tracks = add_tracks(simulator, 5, first=20)
         next_job = jobs.request_metadata(keys_of(next_tracks)).job

@@ -2,11 +2,9 @@
 
 import os
 import signal
-from datetime import timedelta
 
 import pytest
 from django.db import transaction
-from django.db.models.functions import Now
 
 from catalog import jobs
 from catalog.fetching import work_on_job
@@ -15,6 +13,7 @@ from catalog.tests.gate import gate
 from catalog.tests.outcomes import (
     assert_one_outcome_each,
     assert_quiet,
+    expire_leases,
     finish_here,
     is_over,
     keys_of,
@@ -26,13 +25,8 @@ from catalog.tests.workers import die_before, wait_until, workers
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("one_call_at_a_time")]
 
 
-def expire_leases() -> None:
-    """Let the time of the leases be over, where how long they take is not what is tested."""
-    FetchChunk.objects.exclude(lease_owner="").update(lease_expires_at=Now() - timedelta(seconds=1))
-
-
 def test_another_worker_goes_on_at_the_position_of_the_killed_one(simulator, broker, settings, tmp_path):
-    settings.CHUNK_LEASE_SECONDS, settings.CHUNK_SIZE = 2, 40
+    settings.CHUNK_SIZE = 40
     tracks = add_tracks(simulator, 40)
     # The third call is never answered: its worker is caught in mid-chunk.
     simulator.faults.set("hang", after=2, times=1)
@@ -41,6 +35,7 @@ def test_another_worker_goes_on_at_the_position_of_the_killed_one(simulator, bro
         wait_until(lambda: simulator.faults.struck("hang"))
         victim, survivor = sorted(crew, key=lambda worker: "claimed" not in worker.output)
         victim.signal_all(signal.SIGKILL)
+        expire_leases()
         wait_until(lambda: jobs.sweep() or is_over(job))
         wait_until(lambda: is_over(job))
     assert_one_outcome_each(job, tracks)
@@ -51,10 +46,7 @@ def test_another_worker_goes_on_at_the_position_of_the_killed_one(simulator, bro
     assert_quiet(victim, survivor)
 
 
-def test_a_process_killed_before_its_commit_saves_nothing_and_is_replaced(
-    simulator, broker, settings, tmp_path
-):
-    settings.CHUNK_LEASE_SECONDS = 2
+def test_a_process_killed_before_its_commit_saves_nothing_and_is_replaced(simulator, broker, tmp_path):
     tracks = add_tracks(simulator, 20)
     with workers(tmp_path) as (worker,), gate(simulator) as calls:
         job = jobs.request_metadata(keys_of(tracks)).job
@@ -69,6 +61,7 @@ def test_a_process_killed_before_its_commit_saves_nothing_and_is_replaced(
             wait_until(lambda: worker.children() not in ([], [victim]))
         assert FetchChunk.objects.get().position == 0
         assert not Track.objects.exclude(metadata_fetched_at=None).exists()
+        expire_leases()
         wait_until(lambda: jobs.sweep() or is_over(job))
         wait_until(lambda: is_over(job))
     assert_one_outcome_each(job, tracks)

@@ -40,7 +40,7 @@ def test_with_redis_frozen_a_click_is_answered_and_the_job_waits(simulator, own_
         os.kill(process, signal.SIGCONT)
     assert_it_waits_and_says_so(job)
     # Not a measure of speed: the promise is that nobody is left waiting for a broker that hangs.
-    assert seconds < 10
+    assert seconds < 30
 
 
 def test_with_redis_full_a_click_is_answered_and_the_job_waits(simulator, own_valkey, staff_client):

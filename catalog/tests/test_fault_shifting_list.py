@@ -33,6 +33,6 @@ def test_a_song_listed_twice_is_fetched_once(imported_twice):
 def test_a_song_listed_twice_that_cannot_be_fetched_does_not_block_the_job(simulator, imported_twice):
     job, track = imported_twice
     simulator.faults.set("unknown_uuids", uuids=[track.uuid])
-    finish_here(job, seconds=10)
+    finish_here(job)
     assert_one_outcome_each(job, Track.objects.all())
     assert list(job.failures.values_list("track_id", "code")) == [(track.pk, "not_found")]

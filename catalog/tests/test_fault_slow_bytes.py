@@ -12,7 +12,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.mark.parametrize("fault", ["drip", "drip_headers"])
 def test_a_dripping_answer_is_cut_at_the_deadline_and_asked_for_again(simulator, broker, settings, fault):
-    settings.SOUNDCHARTS_TIMEOUT = 1
+    # Where the machine makes other calls as slow, they are only made again.
+    settings.SOUNDCHARTS_TIMEOUT, settings.BATCH_RETRY_DELAYS = 1, [0, 0, 0]
     tracks = add_tracks(simulator, 20)
     job = jobs.request_metadata(keys_of(tracks)).job
     simulator.faults.set(fault, interval=0.1, times=1)
@@ -20,4 +21,4 @@ def test_a_dripping_answer_is_cut_at_the_deadline_and_asked_for_again(simulator,
     assert_one_outcome_each(job, tracks)
     assert (job.status, job.updated_tracks) == ("completed", 20)
     # The simulator notices in its own time that nobody listens any more.
-    wait_until(lambda: simulator.state.hung_up == 1)
+    wait_until(lambda: simulator.state.hung_up >= 1)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from catalog import heartbeats, tasks
 from catalog.models import CatalogueSnapshot, Heartbeat
+from catalog.tests.outcomes import assert_quiet
 from catalog.tests.workers import BASE_DIR, database_url, wait_until, workers
 
 
@@ -32,7 +33,8 @@ def test_what_is_seen_twice_is_one_row_with_the_later_time():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_busy_process_notes_itself_now_and_then_only(django_assert_num_queries):
+def test_a_busy_process_notes_itself_now_and_then_only(django_assert_num_queries, monkeypatch):
+    monkeypatch.setattr(heartbeats, "NOTE_EVERY", 3600)
     heartbeats.note_seen_from_outside("worker", "celery@one")
     with django_assert_num_queries(0):
         heartbeats.note_seen_from_outside("worker", "celery@one")
@@ -81,8 +83,9 @@ def test_each_worker_is_seen_by_its_name_while_it_has_nothing_to_do(simulator, b
         wait_until(lambda: Heartbeat.objects.filter(kind="worker").count() == 2)
         first = dict(Heartbeat.objects.values_list("name", "seen_at"))
         assert all(name.startswith("test-") for name in first)
-        wait_until(lambda: all(one.seen_at > first[one.name] for one in Heartbeat.objects.all()))
-        assert not any("could not be noted" in worker.output for worker in crew)
+        # One that finds the database busy tries again after half a minute.
+        wait_until(lambda: all(one.seen_at > first[one.name] for one in Heartbeat.objects.all()), seconds=100)
+    assert_quiet(*crew)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -102,7 +105,7 @@ def test_beat_is_seen_by_what_it_sends_without_any_worker(broker, tmp_path):
     try:
         wait_until(lambda: Heartbeat.objects.exists())
         started_at = Heartbeat.objects.get(kind="beat").seen_at
-        wait_until(lambda: Heartbeat.objects.get(kind="beat").seen_at > started_at)
+        wait_until(lambda: Heartbeat.objects.get(kind="beat").seen_at > started_at, seconds=100)
         assert broker.llen("liner-notes") > 0
     finally:
         beat.kill()

@@ -3,19 +3,18 @@
 import os
 import signal
 from collections import Counter
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track
 from catalog.song_lists import read_list
-from catalog.tests.outcomes import finish_here
-from catalog.tests.together import all_at_once
+from catalog.tests.gate import gate
+from catalog.tests.outcomes import expire_leases, finish_here
+from catalog.tests.together import Meanwhile, all_at_once
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import die_before, wait_until
 from soundcharts.service import SoundchartsService
@@ -45,10 +44,6 @@ def isrcs_of(simulator, count: int, *, first: int = 0) -> list[str]:
 
 def outcomes_of(job: MetadataFetchTask) -> dict[str, int]:
     return dict(Counter(job.import_rows.values_list("outcome", flat=True)))
-
-
-def expire_leases() -> None:
-    FetchChunk.objects.exclude(lease_owner="").update(lease_expires_at=Now() - timedelta(seconds=1))
 
 
 # --- What becomes of the rows ---------------------------------------------------------------------
@@ -320,8 +315,12 @@ def test_a_list_without_an_identifier_is_refused():
 
 def test_a_list_makes_as_many_calls_at_once_as_the_account_may(simulator, broker, settings):
     settings.FETCH_AHEAD = 8
-    simulator.state.latency = 0.1
-    started = timezone.now()
-    job = run_list(*isrcs_of(simulator, 32))
+    job = request_list(*isrcs_of(simulator, 32))
+    with gate(simulator, after=1) as calls:
+        worker = Meanwhile(lambda: work_on_job(job.pk))
+        calls.wait_for_calls(8)
+        calls.open()
+        worker.result()
+    job.refresh_from_db()
     assert job.updated_tracks == 32
-    assert (timezone.now() - started).total_seconds() < 32 * 0.1 * 0.6
+    assert simulator.state.max_concurrency == 8

@@ -2,11 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
@@ -20,7 +21,7 @@ from conftest import use_broker
 BASE_DIR = Path(settings.BASE_DIR)
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = 60) -> None:
     """Return as soon as `condition()` is true; fail after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -34,6 +35,23 @@ def database_url() -> str:
     if connection.vendor == "sqlite":
         return f"sqlite:///{name}"
     return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+
+
+def _is_anybody_writing() -> bool:
+    """Return whether some other connection is in a transaction."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
+            )
+            return bool(cursor.fetchone()[0])
+    with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=0, isolation_level=None)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
 
 
 class Worker:
@@ -55,6 +73,7 @@ class Worker:
                 "SOUNDCHARTS_API_URL": settings.SOUNDCHARTS_API_URL,
                 "SOUNDCHARTS_API_KEY": settings.SOUNDCHARTS_API_KEY,
                 "SOUNDCHARTS_CALLS_PER_MINUTE": str(settings.SOUNDCHARTS_CALLS_PER_MINUTE),
+                "SOUNDCHARTS_TIMEOUT": str(settings.SOUNDCHARTS_TIMEOUT),
                 "CHUNK_LEASE_SECONDS": str(settings.CHUNK_LEASE_SECONDS),
                 "CHUNK_SIZE": str(settings.CHUNK_SIZE),
                 "FETCH_AHEAD": str(settings.FETCH_AHEAD),
@@ -71,7 +90,7 @@ class Worker:
         return self.log.read_text(errors="replace")
 
     def wait_until_ready(self) -> "Worker":
-        wait_until(lambda: " ready." in self.output or self._process.poll() is not None, seconds=60)
+        wait_until(lambda: " ready." in self.output or self._process.poll() is not None)
         assert self._process.poll() is None, self.output
         return self
 
@@ -83,6 +102,14 @@ class Worker:
     def signal_all(self, number: signal.Signals) -> None:
         """Send a signal to the worker and its children."""
         os.killpg(self._process.pid, number)
+
+    def freeze(self) -> None:
+        """Stop all its processes in the middle of whatever they do, but for a write: its lock would stay."""
+        self.signal_all(signal.SIGSTOP)
+        while _is_anybody_writing():
+            self.signal_all(signal.SIGCONT)
+            time.sleep(0.05)
+            self.signal_all(signal.SIGSTOP)
 
     def terminate(self) -> None:
         """Ask the worker to finish what it is doing and stop, as a deploy does."""

@@ -63,7 +63,7 @@ def test_the_demo_does_the_main_job_beside_a_busy_port_and_leaves_no_process():
     assert re.search(
         r"500 tracks imported, 500 updated, 0 failed, 55 API calls spent, [0-9.]+ seconds", output
     ), output
-    wait_until(lambda: not processes_of_the_demo(), seconds=10)
+    wait_until(lambda: not processes_of_the_demo())
 
 
 def test_ctrl_c_stops_every_process_of_a_demo_and_a_second_demo_is_refused_meanwhile():
@@ -81,4 +81,4 @@ def test_ctrl_c_stops_every_process_of_a_demo_and_a_second_demo_is_refused_meanw
     finally:
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=60)
-    wait_until(lambda: not processes_of_the_demo(), seconds=10)
+    wait_until(lambda: not processes_of_the_demo())

@@ -157,9 +157,12 @@ class _Handler(BaseHTTPRequestHandler):
             call = site.endpoints.route(request)
         site.state.start_call(call.kind)
         try:
-            self._answer_call(call)
+            answer = self._answer_call(call)
         finally:
+            # Before its answer is out: whoever has that may make the next call.
             site.state.finish_call()
+        if answer is not None:
+            self._send(answer)
         logger.debug("%s %s", request.method, request.path)
 
     def _read_request(self) -> Request | None:
@@ -182,7 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     # Letting calls in -----------------------------------------------------------------------------
 
-    def _answer_call(self, call: Call) -> None:
+    def _answer_call(self, call: Call) -> Answer | None:
+        """Return what is to be sent, None when a fault has sent it in its own way."""
         site, fault, charged, refusal = self._server.site, None, False, None
         if call.kind != "token":
             refusal, charged = self._refusal(call.kind)
@@ -202,11 +206,9 @@ class _Handler(BaseHTTPRequestHandler):
         if call.kind != "token":
             answer.headers["x-quota-remaining"] = str(site.state.quota_remaining)
         deliver = None if fault is None else _DELIVERIES.get(fault.name)
-        if deliver is None:
+        if deliver is None or deliver(self, answer, cast(Fault, fault).options):
             site.state.record_answer(answer.status, songs=answer.songs, platform=answer.platform)
-            self._send(answer)
-        elif deliver(self, answer, cast(Fault, fault).options):
-            site.state.record_answer(answer.status, songs=answer.songs, platform=answer.platform)
+        return answer if deliver is None else None
 
     def _refusal(self, kind: str) -> tuple[Answer | None, bool]:
         """Return why a call is not let in, if it is not, and whether the quota was charged for it."""

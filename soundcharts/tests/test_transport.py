@@ -38,12 +38,13 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 @contextmanager
 def takes_less_than(seconds: float) -> Iterator[None]:
+    """Fail if it takes longer: more than a busy machine needs, less than without what is tested."""
     started_at = time.monotonic()
     yield
     assert time.monotonic() - started_at < seconds
 
 
-def failure(answer: Answer, *, deadline: float = 5.0, max_bytes: int = 8 * MiB) -> SoundchartsError:
+def failure(answer: Answer, *, deadline: float = 30.0, max_bytes: int = 8 * MiB) -> SoundchartsError:
     with RawServer(answer) as server, pytest.raises(SoundchartsError) as raised:
         make_client(server.url, deadline=deadline, max_bytes=max_bytes).get("/x")
     return raised.value
@@ -66,7 +67,7 @@ def failure(answer: Answer, *, deadline: float = 5.0, max_bytes: int = 8 * MiB) 
     ],
 )
 def test_slow_answer_is_cut_at_the_deadline(answer: Answer) -> None:
-    with takes_less_than(1.2):
+    with takes_less_than(8):
         error = failure(answer, deadline=0.6)
 
     assert isinstance(error, DeadlineExceeded)
@@ -76,36 +77,36 @@ def test_slow_gzip_answer_is_cut_at_the_deadline() -> None:
     body = gzip.compress(os.urandom(500))
     first = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
 
-    with takes_less_than(1.2):
+    with takes_less_than(8):
         error = failure(drips(body, first=first), deadline=0.6)
 
     assert isinstance(error, DeadlineExceeded)
 
 
 def test_slow_error_answer_is_cut_and_keeps_its_status() -> None:
-    with takes_less_than(1.2):
+    with takes_less_than(8):
         error = failure(drips(b" " * 500, first=http(b"", status="404 Not Found", length=500)), deadline=0.6)
 
     assert (error.code, error.status) == ("not_found", 404)
 
 
 def test_read_timeout_is_shorter_than_the_deadline_where_asked() -> None:
-    with RawServer(hangs()) as server, takes_less_than(1.0), pytest.raises(DeadlineExceeded):
-        make_client(server.url, deadline=5.0, read_timeout=0.3).get("/x")
+    with RawServer(hangs()) as server, takes_less_than(20), pytest.raises(DeadlineExceeded):
+        make_client(server.url, deadline=60.0, read_timeout=0.3).get("/x")
 
 
 def test_deadline_starts_anew_on_a_kept_connection() -> None:
     with RawServer(sends(http())) as server:
-        client = make_client(server.url, deadline=0.5)
+        client = make_client(server.url, deadline=2.0)
         client.get("/x")
-        time.sleep(0.6)
+        time.sleep(2.1)
         client.get("/x")
 
         assert server.connections == 1
 
 
 def test_tls_handshake_that_never_ends_is_cut_at_the_deadline() -> None:
-    with RawServer(hangs()) as server, takes_less_than(1.2), pytest.raises(SoundchartsError) as raised:
+    with RawServer(hangs()) as server, takes_less_than(8), pytest.raises(SoundchartsError) as raised:
         make_client(server.url.replace("http:", "https:"), deadline=0.6).get("/x")
 
     assert raised.value.is_temporary
@@ -122,11 +123,11 @@ def test_unreachable_addresses_share_one_deadline(monkeypatch: pytest.MonkeyPatc
             socket,
             "getaddrinfo",
             lambda host, *args, **kwargs: (
-                [entry] * 5 if host == "many.example" else resolve(host, *args, **kwargs)
+                [entry] * 30 if host == "many.example" else resolve(host, *args, **kwargs)
             ),
         )
 
-        with takes_less_than(1.2), pytest.raises(DeadlineExceeded):
+        with takes_less_than(8), pytest.raises(DeadlineExceeded):
             make_client(f"http://many.example:{address[1]}", deadline=0.6).get("/x")
 
 
@@ -155,8 +156,8 @@ def test_unreachable_addresses_share_one_deadline(monkeypatch: pytest.MonkeyPatc
 def test_endless_answer_is_cut_at_the_size_limit(answer: Answer) -> None:
     tracemalloc.start()
     try:
-        with takes_less_than(4.0):
-            error = failure(answer, deadline=4.0, max_bytes=1 * MiB)
+        with takes_less_than(30):
+            error = failure(answer, deadline=30.0, max_bytes=1 * MiB)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -333,7 +334,7 @@ def test_server_without_a_trusted_certificate_gets_no_key() -> None:
     # An HTTP server answers the TLS greeting with something that is no TLS.
     with RawServer(sends(b"HTTP/1.1 400 Bad Request\r\n\r\n", closes=True)) as server:
         with pytest.raises(ConnectionFailed):
-            make_client(server.url.replace("http:", "https:"), deadline=2.0).get("/x")
+            make_client(server.url.replace("http:", "https:"), deadline=30.0).get("/x")
 
         assert API_KEY.encode() not in b"".join(server.requests)
 
