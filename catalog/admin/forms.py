@@ -98,10 +98,25 @@ class FetchAllForm(BaseDialogForm):
         """What the list is filtered by. Raises Unselectable."""
         return filter_of(self.request.GET)
 
+    @property
+    def unused_filter(self) -> str:
+        """The list's filter in words, where nothing is ticked: then it does not count. Else nothing."""
+        if self.is_selection:
+            return ""
+        try:
+            selection = self.selection
+        except Unselectable:
+            return ""
+        return "" if selection.is_everything else str(selection).removeprefix("Tracks ")
+
     def get_before_template_context(
         self, request: HttpRequest, object_id: int | str | None = None
     ) -> dict[str, Any]:
-        context: dict[str, Any] = {"is_selection": self.is_selection, "is_whole_list": self.is_whole_list}
+        context: dict[str, Any] = {
+            "is_selection": self.is_selection,
+            "is_whole_list": self.is_whole_list,
+            "unused_filter": self.unused_filter,
+        }
         if self.is_whole_list:
             try:
                 count = measure(self.selection).tracks

@@ -224,6 +224,19 @@ def test_the_dialog_of_the_list_states_the_price_of_all_or_of_the_ticked(
     assert not MetadataFetchTask.objects.exists()
 
 
+def test_the_price_of_the_whole_list_follows_the_platforms_and_keeps_to_its_filter(
+    staff_client, make_track, broker, simulator
+):
+    tracks = [make_track(number, genre="pop" if number < 5 else "rock") for number in range(8)]
+    whole = {"_selected_action": tracks[0].pk, "select_across": "1", "genre": "pop"}
+    chosen = {"platforms": ["spotify", "youtube"], "days": "180", "_form_submitted": "True"}
+
+    price = staff_client.get(dialog_address("audience_price", **whole, **chosen))
+
+    assertContains(price, "<strong>5 tracks</strong>")
+    assertContains(price, "about 20 API calls")
+
+
 def test_the_button_makes_a_job_for_the_ticked_and_a_second_click_joins_it(
     staff_client, make_track, broker, simulator
 ):

@@ -135,6 +135,19 @@ def test_the_dialog_of_the_page_is_sent_to_the_jobs_page(staff_client, tracks, b
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("button", ["fetch_all_metadata", "fetch_all_audience"])
+def test_without_ticks_the_dialog_says_that_the_filter_is_not_used(staff_client, tracks, broker, button):
+    dialog = reverse(f"admin:catalog_track_{button}")
+
+    filtered = staff_client.get(dialog, {"genre": "pop", "q": "blue"})
+
+    assertContains(filtered, "<strong>The list's filter “with “blue”, of genre pop” is not used</strong>")
+    assertContains(filtered, "To fetch only these, close this and tick them")
+    for query in ({"o": "1"}, {"genre": "pop", "_selected_action": tracks[0].pk}, {"nonsense": "1"}):
+        assertNotContains(staff_client.get(dialog, query), "is not used")
+
+
+@pytest.mark.django_db
 def test_with_nothing_stale_the_dialog_says_that_no_call_would_be_spent(staff_client, make_track, broker):
     make_track(metadata_fetched_at=timezone.now())
 
