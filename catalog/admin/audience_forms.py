@@ -104,7 +104,7 @@ def price_context(request: HttpRequest, object_id: int | str | None = None) -> d
         try:
             tracks = measure(chosen.selection).tracks
         except Unselectable as error:
-            return context | {"problem": str(error)}
+            return context | {"problem": str(error), "is_nothing": True}
         calls = wish.count_calls(tracks, tracks_of(chosen.selection))
         context["selection"] = chosen.selection
     elif chosen.is_selection:
@@ -118,6 +118,8 @@ def price_context(request: HttpRequest, object_id: int | str | None = None) -> d
     return context | {
         "tracks": plural(tracks, "track"),
         "count": tracks,
+        # Missing days are known beforehand; anything else is asked for even where it may cost nothing.
+        "is_nothing": not tracks or (wish.fill_gaps and not calls),
         "price": price_of(calls).sentence,
         "time": time_for(calls),
     }

@@ -208,7 +208,7 @@ class RefreshPolicyAdmin(ModelAdmin):
         icon="play_arrow",
         permissions=("change",),
         dialog={
-            "title": "Run now",
+            "title": "",
             "description": "",
             "form_class": RunNowForm,
             "form_submit_text": "Run now",

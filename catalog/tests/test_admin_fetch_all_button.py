@@ -58,6 +58,7 @@ def test_without_ticks_the_dialog_states_the_price_of_everything_stale(
 
     assertContains(dialog, "<strong>12 tracks</strong>")
     assertContains(dialog, "<strong>about 2 API calls")
+    assertNotContains(dialog, "data-nothing")
     assert simulator.state.calls.total() == 0
 
 
@@ -151,7 +152,10 @@ def test_without_ticks_the_dialog_says_that_the_filter_is_not_used(staff_client,
 def test_with_nothing_stale_the_dialog_says_that_no_call_would_be_spent(staff_client, make_track, broker):
     make_track(metadata_fetched_at=timezone.now())
 
-    assertContains(staff_client.get(address()), "Nothing would be fetched and no call spent.")
+    dialog = staff_client.get(address())
+    assertContains(dialog, "Nothing would be fetched and no call spent.")
+    # What the script takes the button's word from.
+    assertContains(dialog, "data-nothing")
 
 
 @pytest.mark.django_db
