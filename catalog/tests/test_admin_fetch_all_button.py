@@ -176,7 +176,9 @@ def test_with_all_pages_ticked_the_dialog_states_the_price_of_the_filtered_list(
 
     assertContains(dialog, "<strong>Tracks that are stale (never fetched or aged)</strong>")
     assertContains(dialog, "<strong>12 tracks</strong>")
-    assertContains(dialog, "<strong>about 2 API calls</strong>; it takes less than a minute")
+    assertContains(
+        dialog, "<strong>about 2 API calls</strong>; it takes less than a minute at 5,000 calls a minute."
+    )
     assert simulator.state.calls.total() == 0
 
 
