@@ -342,3 +342,16 @@ def test_the_dialog_names_what_would_run_and_marks_a_run_that_would_do_nothing(
     make_track()
     assertContains(staff_client.get(RUN_AUDIENCE), "Run now: refresh of audience</h1>")
     assertNotContains(staff_client.get(RUN_AUDIENCE), "data-nothing")
+
+
+@pytest.mark.django_db
+def test_the_cost_names_what_is_stale_and_waits(staff_client, make_track, broker):
+    make_track(metadata_retry_at=timezone.now() + timedelta(days=1))
+    said = "Left out: 1 track that Soundcharts did not know last time and that is asked for again later."
+    assertContains(
+        staff_client.get(PRICE), f"No track is due. A run now would fetch nothing and spend no call. {said}"
+    )
+    assertContains(staff_client.get(PRICE, {"max_age_days": "7"}), said)
+    make_track(1)
+    assertContains(staff_client.get(PRICE), "<strong>1 track</strong>")
+    assertContains(staff_client.get(PRICE), said)
