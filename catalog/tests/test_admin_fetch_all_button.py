@@ -170,8 +170,9 @@ def test_with_nothing_stale_a_click_makes_no_job_and_says_why(staff_client, make
 
 @pytest.mark.django_db
 def test_with_all_pages_ticked_the_dialog_states_the_price_of_the_filtered_list(
-    staff_client, tracks, broker, simulator
+    staff_client, tracks, broker, simulator, settings
 ):
+    settings.SOUNDCHARTS_CALLS_PER_MINUTE = 5000
     dialog = staff_client.get(address(tracks[0].pk, select_across="1", freshness="stale", o="1", q=""))
 
     assertContains(dialog, "<strong>Tracks that are stale (never fetched or aged)</strong>")
