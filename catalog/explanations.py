@@ -8,12 +8,14 @@ class Explanation:
     """A code in words.
 
     `title` names it in a few words, `meaning` says in one or two sentences what happened, and
-    `what_to_do` what a member of staff can do about it, or that nothing needs to be done.
+    `what_to_do` what a member of staff can do about it, or that nothing needs to be done. Trying again at
+    once is of use, but where it `is_best_left`: it comes back by itself, or would fail again.
     """
 
     title: str
     meaning: str
     what_to_do: str
+    is_best_left: bool = False
 
 
 # By code, which is stored on jobs, failures and tracks: of errors of the API, of work, and of a job's state.
@@ -83,23 +85,27 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Refused for this song",
         "Soundcharts refuses the audience of this song, on a platform that the plan includes.",
         "Nothing to do at once: it is asked for again by itself, with growing delay. Ask Soundcharts why.",
+        is_best_left=True,
     ),
     "not_found": Explanation(
         "Unknown at Soundcharts",
         "Soundcharts does not know this identifier. The track keeps the data it has.",
         "Check the UUID. If it is right, do nothing: it is asked for again by itself after 1, 2, 4, up to "
         "32 days.",
+        is_best_left=True,
     ),
     "blacklisted": Explanation(
         "Withdrawn at Soundcharts",
         "Soundcharts has taken this recording out of its catalogue. The track keeps the data it has.",
         "Delete the track if it is not wanted. Else do nothing: it is asked for again by itself, ever more "
         "rarely.",
+        is_best_left=True,
     ),
     "invalid_request": Explanation(
         "Request refused",
         "Soundcharts rejected the request itself; asking again in the same way does not help.",
         "Check the track's UUID: correct it by adding the right track, and delete the wrong one.",
+        is_best_left=True,
     ),
     "worker_lost": Explanation(
         "Workers died on it",
@@ -134,8 +140,42 @@ EXPLANATIONS: dict[str, Explanation] = {
 }
 
 
-def explain(code: str) -> Explanation:
-    """Return what a stored code means; one without words of its own is named as it is."""
+# What the same codes mean for a row of a list that was imported: there is no track of it.
+OF_IMPORTED_ROWS: dict[str, Explanation] = {
+    "not_found": Explanation(
+        "Unknown at Soundcharts",
+        "Soundcharts does not know this UUID or ISRC, so no track was added.",
+        "Check it, and import it again when it is corrected or Soundcharts knows it: nothing asks for it "
+        "again by itself.",
+        is_best_left=True,
+    ),
+    "blacklisted": Explanation(
+        "Withdrawn at Soundcharts",
+        "Soundcharts has taken this recording out of its catalogue, so no track was added.",
+        "Nothing needs to be done: nothing asks for it again by itself.",
+        is_best_left=True,
+    ),
+    "invalid_request": Explanation(
+        "Request refused",
+        "Soundcharts rejected the request itself; asking again in the same way does not help.",
+        "Check the UUID or ISRC, and import the right one.",
+        is_best_left=True,
+    ),
+    "worker_lost": Explanation(
+        "Workers died on it",
+        "Every worker that tried this row was killed or crashed, so it was set aside for the others' sake.",
+        "Look into the workers' logs (often they ran out of memory), then try again.",
+    ),
+}
+
+
+def explain(code: str, *, is_of_import: bool = False) -> Explanation:
+    """Return what a stored code means; one without words of its own is named as it is.
+
+    `is_of_import` says that it is the failure of a row of an import, which has no track.
+    """
+    if is_of_import and code in OF_IMPORTED_ROWS:
+        return OF_IMPORTED_ROWS[code]
     return EXPLANATIONS.get(code) or Explanation(
         code.replace("_", " ").capitalize() or "No code",
         "There is no explanation for this code.",

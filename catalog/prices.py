@@ -39,15 +39,19 @@ class Price:
     @property
     def sentence(self) -> str:
         """The price in words: "about 124 API calls, 876 left after"."""
-        words = f"about {plural(self.calls, 'API call')}"
+        return f"about {plural(self.calls, 'API call')}{self.what_is_left}"
+
+    @property
+    def what_is_left(self) -> str:
+        """What follows the number of calls: ", 876 left after"; empty where nobody knows."""
         if self.remaining is None:
-            return words
+            return ""
         remaining = max(self.remaining, 0)
         kept = min(remaining, settings.SOUNDCHARTS_QUOTA_RESERVE) if self.is_bulk else 0
         if remaining - kept >= self.calls:
-            return f"{words}, {remaining - self.calls:,} left after"
+            return f", {remaining - self.calls:,} left after"
         besides = f" besides the {kept:,} kept for people" if kept else ""
-        return f"{words}, but only {remaining - kept:,} are left{besides}: it pauses until there are more"
+        return f", but only {remaining - kept:,} are left{besides}: it pauses until there are more"
 
 
 def estimate_calls(track_count: int) -> int:

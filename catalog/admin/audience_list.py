@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from django.conf import settings
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from catalog.models import TREND_DAYS, Track, TrackAudience
+from catalog.models import TREND_DAYS, Track, TrackAudience, platform_names
 
 SPARK_WIDTH, SPARK_HEIGHT = 84, 22
 
@@ -22,10 +23,14 @@ def attach_audiences(tracks: Iterable[Track]) -> None:
         track.shown_audience = found.get(track.pk)  # type: ignore[attr-defined]
 
 
+def _heading() -> str:
+    return f"Audience on {platform_names(settings.SOUNDCHARTS_AUDIENCE_PLATFORMS[:1])}"
+
+
 class AudienceColumns:
     """The two columns of the list, each of which orders it by an index."""
 
-    @display(description="Audience", ordering="audience_total")
+    @display(description=lazy(_heading, str)(), ordering="audience_total")
     def audience_figure(self, track: Track) -> str | SafeString:
         audience = getattr(track, "shown_audience", None)
         if audience is None or audience.latest_value is None:

@@ -20,7 +20,7 @@ from catalog.admin.csv_export import in_steps, stream_csv
 from catalog.admin.job_page import failure_groups
 from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin
-from catalog.explanations import EXPLANATIONS, explain
+from catalog.explanations import EXPLANATIONS, Explanation, explain
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask
 from catalog.song_lists import identifier_in
 
@@ -131,7 +131,9 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     @display(description="Task")
     def task_link(self, failure: FetchFailure) -> str:
         address = reverse("admin:catalog_metadatafetchtask_change", args=(failure.job_id,))
-        return format_html('<a class="ln-link" href="{}">{}</a>', address, failure.job)
+        # The title of a task for one track repeats what the row begins with.
+        words = f"#{failure.job_id}" if failure.item in failure.job.title else failure.job
+        return format_html('<a class="ln-link" href="{}">{}</a>', address, words)
 
     @display(description="Message")
     def said(self, failure: FetchFailure) -> str:
@@ -143,23 +145,29 @@ class FetchFailureAdmin(ReadOnlyAdmin):
 
     @display(description="What it means")
     def what_it_means(self, failure: FetchFailure) -> str:
-        return explain(failure.code).meaning
+        return words_of(failure).meaning
 
     @display(description="What to do")
     def what_to_do(self, failure: FetchFailure) -> str:
-        return explain(failure.code).what_to_do
+        return words_of(failure).what_to_do
 
     @display(description="Track")
     def track_link(self, failure: FetchFailure) -> str:
         if failure.track_id is None:
             return "–"
         address = reverse("admin:catalog_track_change", args=(failure.track_id,))
-        return format_html('<a class="ln-link" href="{}">{}</a>', address, failure.track)
+        words = "no name yet" if str(failure.track) == failure.item else failure.track
+        return format_html('<a class="ln-link" href="{}">{}</a>', address, words)
 
     @display(description="What happened", ordering="code")
     def what_happened(self, failure: FetchFailure) -> str:
-        words = explain(failure.code)
+        words = words_of(failure)
         return format_html('<span title="{}">{}</span>', f"{words.meaning} {words.what_to_do}", words.title)
+
+
+def words_of(failure: FetchFailure) -> Explanation:
+    """Return what a failure's code means for what failed: a track, or a row of an import."""
+    return explain(failure.code, is_of_import=failure.job.is_import)
 
 
 def failures_as_csv(job: MetadataFetchTask, *, code: str = "") -> StreamingHttpResponse:
@@ -186,7 +194,7 @@ def _line(
     message: str,
     created_at: datetime,
 ) -> tuple[Any, ...]:
-    words = explain(code)
+    words = explain(code, is_of_import=job.is_import)
     # Without a fraction of the second, which no spreadsheet reads.
     when = f"{created_at:%Y-%m-%d %H:%M:%S}"
     return job.pk, item, name, credit, isrc, code, words.title, words.what_to_do, message, when

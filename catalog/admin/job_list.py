@@ -95,10 +95,11 @@ def updated_cells(jobs: QuerySet[MetadataFetchTask]) -> SafeString:
     )
 
 
-def asked_words(job: MetadataFetchTask) -> str:
+def asked_words(job: MetadataFetchTask) -> SafeString:
     """Return who asked for a task and when."""
     who = job.requested_by.get_username() if job.requested_by else "by itself"
-    return f"{who}, {date_format(timezone.localtime(job.created_at), 'DATETIME_FORMAT')}"
+    when = date_format(timezone.localtime(job.created_at), "DATETIME_FORMAT")
+    return format_html('<span>{}, <span class="ln-number">{}</span></span>', who, when)
 
 
 def active_ids(jobs: Iterable[MetadataFetchTask]) -> str:

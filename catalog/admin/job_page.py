@@ -21,6 +21,8 @@ from catalog.words import duration, length_of_time, plural
 
 Status = MetadataFetchTask.Status
 SHOWN_FAILURES = 20
+# From these no more work is handed out, but what workers have in hand is still saved.
+STOPPED = (Status.PAUSED, Status.FAILED, Status.CANCELLED)
 # Per cent between two announcements to screen readers.
 ANNOUNCED_STEP = 25
 
@@ -62,21 +64,26 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
     account = current_account()
     quota_left = account.quota_remaining if account else None
     groups = failure_groups(job, quota_left=quota_left)
+    is_saving = job.status in STOPPED and _remaining(job) > 0 and jobs.is_under_way(job.pk)
     return {
         "job": job,
+        # Until the last lease is given back, or expires where a worker has died.
+        "is_live": job.is_active or is_saving,
+        "is_saving": is_saving,
         "may_control": may_control,
         "can_pause": Status.PAUSED in TRANSITIONS[job.status],
         "can_resume": job.status == Status.PAUSED,
         "can_cancel": Status.CANCELLED in TRANSITIONS[job.status],
         "can_retry": can_retry(job, groups),
+        "is_retry_of_use": _is_retry_of_use(job, groups),
         "is_import_again": is_import_again(job, groups),
         "retry_price": _price(_retry_calls(job, groups), quota_left) if can_retry(job, groups) else "",
         "running_time": running_time(job, now=now),
         **_pace_context(job, now=now),
         "advice": _advice(job),
-        "remaining_price": _price(count_calls(job, _remaining(job)), quota_left) if job.is_active else "",
+        "remaining_price": _remaining_price(job, quota_left) if job.is_active else "",
         "account": account,
-        "announcement": _announcement(job),
+        "announcement": _announcement(job, is_saving=is_saving),
         "failure_groups": groups,
         "failures": list(job.failures.select_related("track")[:SHOWN_FAILURES]) if groups else [],
         "failures_address": reverse("admin:catalog_fetchfailure_changelist") + f"?job__id__exact={job.pk}",
@@ -99,7 +106,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
             sentences = [
                 f"It goes on where it stopped: {done} of {job.total_tracks:,} are done"
                 + (", and more may be found." if job.planned_at is None else "."),
-                f"The rest will spend {_price(count_calls(job, remaining), quota_left)}.",
+                f"The rest will spend {_remaining_price(job, quota_left)}.",
             ]
             if job.error_message and job.error_code != "by_hand":
                 sentences.append(f"It was paused because: {job.error_message}")
@@ -107,7 +114,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
             question, button = f"Cancel task #{job.pk} for good?", "Cancel task"
             sentences = [
                 f"What is done is kept: {done} of {job.total_tracks:,}, for {job.api_calls:,} API calls. "
-                f"The other {remaining:,} stay as they are.",
+                + _what_becomes_of_the_rest(job, remaining),
                 "A cancelled task cannot be resumed. To stop it for a while, pause it instead.",
             ]
         case "retry":
@@ -127,7 +134,8 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
                     "Tracks that were fetched since this task ended are skipped and cost nothing.",
                 ]
                 if code:
-                    sentences.append(f"What to do about these: {explain(code).what_to_do}")
+                    what_to_do = explain(code, is_of_import=job.is_import).what_to_do
+                    sentences.append(f"What to do about these: {what_to_do}")
             elif is_import_again(job, groups) and not code:
                 question = "List the songs again?"
                 price = _price(count_calls(job, job.request["limit"]), quota_left)
@@ -148,6 +156,13 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
     }
 
 
+def _what_becomes_of_the_rest(job: MetadataFetchTask, remaining: int) -> str:
+    if job.is_audience:
+        # A track counts when all its platforms have answered.
+        return f"Of the other {remaining:,}, what has come or is under way is kept too."
+    return f"The other {remaining:,} stay as they are, but for what is under way."
+
+
 def failure_groups(job: MetadataFetchTask, *, quota_left: int | None) -> list[FailureGroup]:
     """Return a job's failures by code, the most first, without counting them one by one."""
     if not job.failed_tracks:
@@ -162,7 +177,7 @@ def failure_groups(job: MetadataFetchTask, *, quota_left: int | None) -> list[Fa
     return [
         FailureGroup(
             code,
-            explain(code),
+            explain(code, is_of_import=job.is_import),
             count,
             retryable := max(0, count - gone.get(code, 0)),
             _price(_calls_for_failures(job, retryable), quota_left),
@@ -174,6 +189,13 @@ def failure_groups(job: MetadataFetchTask, *, quota_left: int | None) -> list[Fa
 def can_retry(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> bool:
     """Return whether anything of an ended job can be tried again."""
     return not job.is_active and (any(group.retryable for group in groups) or is_import_again(job, groups))
+
+
+def _is_retry_of_use(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> bool:
+    """Return whether a retry is what the page recommends: something failed that is not best left alone."""
+    return is_import_again(job, groups) or any(
+        group.retryable and not group.words.is_best_left for group in groups
+    )
 
 
 def is_import_again(job: MetadataFetchTask, groups: Sequence[FailureGroup]) -> bool:
@@ -194,6 +216,25 @@ def _calls_for_failures(job: MetadataFetchTask, count: int) -> int:
 
 def _remaining(job: MetadataFetchTask) -> int:
     return max(job.total_tracks - job.processed_tracks, 0)
+
+
+def _remaining_price(job: MetadataFetchTask, quota_left: int | None) -> str:
+    """Return what an active job still spends, in words; of an import also what it leads to."""
+    calls = count_calls(job, _remaining(job))
+    if not job.is_import or not (metadata := estimate_calls(_tracks_that_follow(job))):
+        return _price(calls, quota_left)
+    left = Price(calls + metadata, quota_left).what_is_left
+    return f"about {plural(calls, 'API call')} for the list, then at most {metadata:,} for metadata{left}"
+
+
+def _tracks_that_follow(job: MetadataFetchTask) -> int:
+    """Return of how many tracks at most the metadata job of an import still asks for the metadata."""
+    follow_up = job.follow_ups.filter(dedupe_key=f"imported:{job.pk}").first()
+    if follow_up is not None and not follow_up.is_active:
+        return 0  # It takes no more tracks.
+    # The songs of a pasted list come with their metadata.
+    to_come = 0 if job.is_list_import else _remaining(job)
+    return to_come + (_remaining(follow_up) if follow_up is not None else 0)
 
 
 def _price(calls: int, quota_left: int | None) -> str:
@@ -217,11 +258,13 @@ def _advice(job: MetadataFetchTask) -> str:
     """Return what to do about what has stopped a job, where its own message does not say it."""
     if not job.error_code or job.status == Status.RUNNING or job.error_code == "by_hand":
         return ""
-    return explain(job.error_code).what_to_do
+    return explain(job.error_code, is_of_import=job.is_import).what_to_do
 
 
-def _announcement(job: MetadataFetchTask) -> str:
+def _announcement(job: MetadataFetchTask, *, is_saving: bool) -> str:
     """Return what a screen reader is told: only steps and changes of state, not every number."""
+    if is_saving:
+        return f"Task {job.pk} {job.get_status_display().lower()}; what is under way is still saved."
     if not job.is_active:
         return f"Task {job.pk} {job.get_status_display().lower()}: {job.outcome_sentence}."
     step = job.progress_percent // ANNOUNCED_STEP * ANNOUNCED_STEP

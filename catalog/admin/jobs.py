@@ -274,10 +274,14 @@ def _resume(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
 
 def _cancel(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
     jobs.cancel_job(job, by=request.user)
-    messages.success(
-        request,
-        f"Task #{job.pk} is cancelled. What was fetched is saved; the other tracks are as they were.",
-    )
+    if job.is_audience:
+        # Also of tracks that do not count as done, since not all their platforms had answered.
+        kept = "The figures that came are saved, also those of tracks that were not finished."
+    else:
+        kept = (
+            f"What was fetched is saved; the other {'songs' if job.is_import else 'tracks'} are as they were."
+        )
+    messages.success(request, f"Task #{job.pk} is cancelled. {kept}")
     return job
 
 

@@ -11,6 +11,8 @@ from django.urls import reverse
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
+from catalog.admin.history import NewestFirst
+
 
 def why_no_part(request: HttpRequest, *, may_see: bool) -> HttpResponse | None:
     """Return what answers somebody who asks for a part of a page and may not see it (any more), or None."""
@@ -24,7 +26,7 @@ def why_no_part(request: HttpRequest, *, may_see: bool) -> HttpResponse | None:
     return None
 
 
-class RefusingAdmin(ModelAdmin):
+class RefusingAdmin(NewestFirst, ModelAdmin):
     """An admin that answers 403 to an action that this user may not take; Django's would ignore it."""
 
     def changelist_view(

@@ -26,6 +26,7 @@ from unfold.decorators import action
 
 from catalog import schedule
 from catalog.admin.answers import go_to, job_address, tell
+from catalog.admin.history import NewestFirst
 from catalog.admin.schedule_forms import AmountForm, RunNowForm, ScheduleForm
 from catalog.models import RefreshPolicy
 from catalog.quota import current_account
@@ -66,7 +67,7 @@ class Card:
 
 
 @admin.register(RefreshPolicy)
-class RefreshPolicyAdmin(ModelAdmin):
+class RefreshPolicyAdmin(NewestFirst, ModelAdmin):
     actions_detail = ("run_now",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -1,4 +1,4 @@
-"""What became of a track and why, as people read it: facts, and one timeline out of three records."""
+"""What became of a track and why, as people read it: facts, and one timeline out of four records."""
 
 import json
 from dataclasses import dataclass, field
@@ -21,7 +21,9 @@ from catalog.models import (
     FetchFailure,
     MetadataFetchTask,
     Track,
+    TrackAudience,
     TrackChange,
+    platform_names,
     refresh_days,
 )
 from catalog.quota import current_account
@@ -66,10 +68,13 @@ def _read(name: str, value: Any) -> Any:
     return parse_date(value) if name == "release_date" and isinstance(value, str) else value
 
 
-def timeline(track: Track, *, page: int = 1, size: int = PAGE) -> tuple[list[Event], bool]:
+def timeline(
+    track: Track, *, page: int = 1, size: int = PAGE, audiences: list[TrackAudience] | None = None
+) -> tuple[list[Event], bool]:
     """Return a page of what happened to a track, newest first, and whether there is more.
 
-    Three queries for any page: what fetches changed, what failed, and the admin's log of what people did.
+    Four queries for any page: what fetches changed, what failed, the admin's log of what people did, and
+    the last answer of each platform, which is all that is kept of fetches of its audience.
     """
     wanted = page * size + 1
     changes = track.changes.select_related("job")[:wanted]
@@ -83,9 +88,15 @@ def timeline(track: Track, *, page: int = 1, size: int = PAGE) -> tuple[list[Eve
         *(_of_change(change) for change in changes),
         *(_of_failure(failure) for failure in failures),
         *(_of_entry(entry) for entry in entries),
+        *_of_audiences(audiences_of(track) if audiences is None else audiences),
     ]
     events.sort(key=lambda event: event.at, reverse=True)
     return events[(page - 1) * size : page * size], len(events) > page * size
+
+
+def audiences_of(track: Track) -> list[TrackAudience]:
+    """Return what is known of a track on each platform, with the task that last asked, by one index."""
+    return list(track.audiences.select_related("job").defer("trend").order_by("pk"))
 
 
 def _content_type() -> ContentType:
@@ -112,6 +123,28 @@ def _of_failure(failure: FetchFailure) -> Event:
         is_kept=True,
         is_failure=True,
     )
+
+
+def _of_audiences(audiences: list[TrackAudience]) -> list[Event]:
+    """Return the last answers about a track's audience: one entry for those that a task brought together.
+
+    Where the last fetch failed, the task is not known of the answer before it.
+    """
+    answers: dict[tuple[int | None, datetime], list[TrackAudience]] = {}
+    for audience in audiences:
+        if audience.fetched_at is not None:
+            job_id = None if audience.error else audience.job_id
+            answers.setdefault((job_id, audience.fetched_at), []).append(audience)
+    return [
+        Event(
+            at,
+            "Soundcharts",
+            sentence=f"last answered about the audience on {platform_names([row.platform for row in rows])}.",
+            job_id=job_id,
+            is_kept=job_id is not None and rows[0].job is not None,
+        )
+        for (job_id, at), rows in answers.items()
+    ]
 
 
 def _of_entry(entry: LogEntry) -> Event:
@@ -150,13 +183,17 @@ class Story:
 
     @cached_property
     def events(self) -> list[Event]:
-        events, self._has_more = timeline(self.track, size=NEWEST)
+        events, self._has_more = timeline(self.track, size=NEWEST, audiences=self.audiences)
         return events
 
     @property
     def has_more(self) -> bool:
         """Whether the history is longer than what the page shows of it."""
         return bool(self.events) and self._has_more
+
+    @cached_property
+    def audiences(self) -> list[TrackAudience]:
+        return audiences_of(self.track)
 
     @cached_property
     def account(self) -> ApiAccount | None:
@@ -230,14 +267,25 @@ class Story:
 
     @cached_property
     def spent(self) -> dict[str, int]:
-        """The calls and the number of this track's own jobs."""
+        """The calls and the number of this track's own jobs for its metadata."""
         own = jobs.jobs_of_track(self.track.pk)
         return own.aggregate(calls=Sum("api_calls", default=0), tasks=Count("pk"))
 
     @cached_property
+    def audience_jobs(self) -> dict[int, MetadataFetchTask]:
+        """The jobs that last asked for its audience on each platform; nobody knows of those before."""
+        return {row.job.pk: row.job for row in self.audiences if row.job is not None}
+
+    @property
+    def audience_spent(self) -> dict[str, int]:
+        """The calls and the number of those of them that were about this track alone."""
+        own = [job for job in self.audience_jobs.values() if job.task_type == job.Type.AUDIENCE]
+        return {"calls": sum(job.api_calls for job in own), "tasks": len(own)}
+
+    @cached_property
     def touching_jobs(self) -> list[MetadataFetchTask]:
-        """Its own latest jobs and the one that asked last, the latest first."""
-        found = {job.pk: job for job in self.own_jobs}
+        """Its own latest jobs and those that asked last, the latest first."""
+        found = {job.pk: job for job in self.own_jobs} | self.audience_jobs
         if (job_id := self.track.metadata_job_id) and job_id not in found:
             found |= MetadataFetchTask.objects.in_bulk([job_id])
         return sorted(found.values(), key=lambda job: job.pk, reverse=True)

@@ -1,6 +1,5 @@
 """The calls of the quota: spent day by day, left, and what will be left when the month ends."""
 
-import math
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -9,7 +8,7 @@ from django.conf import settings
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from catalog.fetching import LIST_PAGE
+from catalog.fetching import count_import_calls
 from catalog.models import ApiAccount, ApiUsage, MetadataFetchTask
 from catalog.prices import estimate_calls, estimate_job_calls
 
@@ -124,12 +123,12 @@ def _calls_needed() -> int:
         estimate_job_calls(job.request, max(0, job.total_tracks - job.processed_tracks))
         for job in active.filter(task_type__in=MetadataFetchTask.AUDIENCE)
     )
-    left: dict[str, int] = dict(
-        active.exclude(task_type__in=MetadataFetchTask.AUDIENCE)
-        .order_by()
-        .values("task_type")
-        .annotate(left=Sum(F("total_tracks") - F("processed_tracks")))
-        .values_list("task_type", "left")
-    )
-    listed = max(0, left.pop(MetadataFetchTask.Type.IMPORT, 0))
-    return needed + math.ceil(listed / LIST_PAGE) + estimate_calls(listed + max(0, sum(left.values())))
+    fetched = active.exclude(task_type__in=(*MetadataFetchTask.AUDIENCE, MetadataFetchTask.Type.IMPORT))
+    left_of_each = F("total_tracks") - F("processed_tracks")
+    to_fetch = max(0, fetched.aggregate(left=Sum(left_of_each, default=0))["left"])
+    for job in active.filter(task_type=MetadataFetchTask.Type.IMPORT):
+        left = max(0, job.total_tracks - job.processed_tracks)
+        needed += count_import_calls(job, left)
+        # The songs of a pasted list come with their metadata.
+        to_fetch += 0 if job.is_list_import else left
+    return needed + estimate_calls(to_fetch)

@@ -100,6 +100,11 @@ def count_living_leases() -> int:
     return FetchChunk.objects.filter(finished_at=None, lease_expires_at__gte=Now()).count()
 
 
+def is_under_way(job_id: int) -> bool:
+    """Return whether somebody works on a chunk of a job now: after it was stopped, what is still saved."""
+    return FetchChunk.objects.filter(job_id=job_id, finished_at=None, lease_expires_at__gte=Now()).exists()
+
+
 def tracks_under_way(*, except_job: int, task_types: Sequence[str]) -> set[int]:
     """Return the tracks that workers of other jobs of these types have leased and not yet saved."""
     leased = FetchChunk.objects.filter(

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -17,9 +17,11 @@ from catalog.explanations import EXPLANATIONS, explain
 from catalog.fetching import work_on_job
 from catalog.jobs import retries
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask, Track
+from catalog.song_lists import Entry
 from catalog.tests.addresses import page_of
 
 LIST = "/admin/catalog/fetchfailure/"
+KNOWN, UNKNOWN = "USAAA2500001", "USAAA2500002"
 pytestmark = pytest.mark.django_db
 
 
@@ -245,3 +247,49 @@ def test_more_failures_than_a_selection_holds_are_tried_again_too(
 
     retry.refresh_from_db()
     assert (retry.status, retry.total_tracks, retry.updated_tracks) == ("completed", 6, 6)
+
+
+# --- a row of an import is no track
+
+
+@pytest.fixture
+def failed_import(broker) -> MetadataFetchTask:
+    """An ended import of a list of two ISRCs, of which Soundcharts knew one."""
+    rows = [Entry(line, isrc, isrc) for line, isrc in enumerate((KNOWN, UNKNOWN), start=1)]
+    job = jobs.request_list_import(rows).job
+    chunk = jobs.claim_chunk(job.pk, owner="a worker")
+    with transaction.atomic():
+        jobs.advance_chunk(chunk, count=2)
+        failures = [jobs.Failure(UNKNOWN, "not_found", "Not known.")]
+        jobs.record_outcomes(chunk, counts=jobs.Counts(updated=1, failed=1), failures=failures, calls=2)
+    job.refresh_from_db()
+    return job
+
+
+@pytest.mark.on_sqlite_alone
+def test_an_unknown_row_of_an_import_is_not_said_to_be_asked_for_again(staff_client, failed_import):
+    words = explain("not_found", is_of_import=True)
+    failure = failed_import.failures.get()
+    shown = (
+        page_of(failed_import),
+        page_of(failure),
+        f"{retry_of(failed_import)}?code=not_found",
+        f"{LIST}?job__id__exact={failed_import.pk}&code=not_found",
+    )
+    for address in shown:
+        page = staff_client.get(address)
+        assertContains(page, words.what_to_do)
+        assertNotContains(page, explain("not_found").what_to_do)
+    assert rows_of(staff_client, csv_of(failed_import))[0]["what to do"] == words.what_to_do
+
+
+@pytest.mark.on_sqlite_alone
+def test_a_retry_is_the_main_button_only_where_it_is_of_use(
+    staff_client, failed_import, make_track, make_failed_job
+):
+    absent = make_failed_job(make_track(1), make_track(2))
+    for job in (failed_import, absent):
+        assertContains(staff_client.get(page_of(job)), '<a class="ln-button" id="job-retry"')
+
+    FailureCount.objects.filter(job=absent).update(code="timeout")
+    assertContains(staff_client.get(page_of(absent)), '<a class="ln-button ln-main" id="job-retry"')

@@ -124,6 +124,19 @@ def test_cancelling_ends_an_active_job_for_good(staff_client, job, broker, simul
     assertContains(page, "What was fetched is saved; the other tracks are as they were.")
 
 
+@pytest.mark.django_db
+def test_cancelling_an_audience_does_not_say_that_unfinished_tracks_are_as_they_were(
+    staff_client, tracks, broker
+):
+    job = jobs.request_audience([track.pk for track in tracks]).job
+    assertContains(staff_client.get(address("cancel", job)), "Of the other 3, what has come or is under way")
+
+    page = press(staff_client, "cancel", job, follow=True)
+
+    assertContains(page, "The figures that came are saved, also those of tracks that were not finished.")
+    assertNotContains(page, "as they were")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_cancelled_job_spends_no_more_calls(staff_client, job, broker, simulator):
     press(staff_client, "cancel", job)

@@ -1,21 +1,27 @@
 """A job's page, and the part of it that is asked for again while the job is active."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from catalog import jobs
 from catalog.explanations import explain
 from catalog.fetching import work_on_job
-from catalog.models import MetadataFetchTask, Track
+from catalog.models import ApiAccount, FetchChunk, MetadataFetchTask, Track
+from catalog.song_lists import Entry
 from catalog.tests.addresses import page_of
+from soundcharts.service import get_service
 
 pytestmark = pytest.mark.on_sqlite_alone
 
 UNKNOWN = 10_000
 POLLS = "hx-get"
+STILL_SAVED = "Answers that were under way are still being saved, so these numbers may grow."
 
 
 def progress_of(job: MetadataFetchTask) -> str:
@@ -66,6 +72,46 @@ def test_progress_stops_polling_when_the_job_has_failed(staff_client, job, broke
     jobs.fail_job(job, code="error", reason="It failed.")
 
     assertNotContains(staff_client.get(progress_of(job)), POLLS)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_progress_goes_on_polling_until_what_was_under_way_is_saved(staff_client, job, broker, end):
+    chunk = jobs.claim_chunk(job.pk, owner="a worker")
+    if end == "cancelled":
+        jobs.cancel_job(job)
+    else:
+        jobs.fail_job(job, code="error", reason="It failed.")
+
+    for address in (page_of(job), progress_of(job)):
+        part = staff_client.get(address)
+        assertContains(part, POLLS)
+        assertContains(part, STILL_SAVED)
+        assertContains(part, f"Task {job.pk} {end}; what is under way is still saved.")
+    jobs.release_chunk(chunk)
+    part = staff_client.get(progress_of(job))
+    assertNotContains(part, POLLS)
+    assertNotContains(part, STILL_SAVED)
+
+
+@pytest.mark.django_db
+def test_polling_ends_with_the_lease_of_a_worker_that_died(staff_client, job, broker):
+    jobs.claim_chunk(job.pk, owner="a worker")
+    jobs.cancel_job(job)
+    FetchChunk.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+    assertNotContains(staff_client.get(progress_of(job)), POLLS)
+
+
+@pytest.mark.django_db
+def test_a_paused_job_says_that_what_was_under_way_is_still_saved(staff_client, job, broker):
+    chunk = jobs.claim_chunk(job.pk, owner="a worker")
+    assertNotContains(staff_client.get(progress_of(job)), STILL_SAVED)
+    jobs.pause_job(job)
+
+    assertContains(staff_client.get(progress_of(job)), STILL_SAVED)
+    jobs.release_chunk(chunk)
+    assertNotContains(staff_client.get(progress_of(job)), STILL_SAVED)
 
 
 @pytest.mark.django_db
@@ -185,6 +231,51 @@ def test_the_page_of_an_import_leads_to_the_job_of_its_metadata(staff_client, br
 
     follow_up = MetadataFetchTask.objects.latest("pk")
     assertContains(staff_client.get(page_of(job)), f'Led to <a class="ln-link" href="{page_of(follow_up)}">')
+
+
+@pytest.fixture
+def known_quota(simulator) -> None:
+    """An account of which it is known that 1,000 calls are left."""
+    ApiAccount.objects.create(
+        fingerprint=get_service().account, quota_remaining=1000, observed_at=timezone.now()
+    )
+
+
+def to_go(calls: str, left: int) -> str:
+    return f"to go: {calls}, {left} left after."
+
+
+@pytest.mark.django_db
+def test_an_import_counts_the_metadata_that_it_leads_to(staff_client, broker, known_quota):
+    job = jobs.request_import(limit=250).job
+
+    words = to_go("about 3 API calls for the list, then at most 25 for metadata", 972)
+    assertContains(staff_client.get(page_of(job)), words)
+    jobs.pause_job(job)
+    question = reverse("admin:catalog_metadatafetchtask_resume", args=(job.pk,))
+    assertContains(staff_client.get(question), "about 3 API calls for the list, then at most 25")
+
+
+@pytest.mark.django_db
+def test_what_an_import_has_queued_already_is_still_to_come(staff_client, make_track, broker, known_quota):
+    job = jobs.request_import(limit=250).job
+    MetadataFetchTask.objects.filter(pk=job.pk).update(
+        processed_tracks=230, successful_tracks=230, updated_tracks=230
+    )
+    jobs.add_imported_tracks(job, [make_track(number).pk for number in range(10)])
+
+    words = to_go("about 1 API call for the list, then at most 3 for metadata", 996)
+    assertContains(staff_client.get(page_of(job)), words)
+    jobs.cancel_job(MetadataFetchTask.objects.get(dedupe_key=f"imported:{job.pk}"))
+    assertContains(staff_client.get(page_of(job)), to_go("about 1 API call", 999))
+
+
+@pytest.mark.django_db
+def test_the_songs_of_a_pasted_list_come_with_their_metadata(staff_client, broker, known_quota):
+    entries = [Entry(line, value, value) for line, value in enumerate(("USAAA2500001", "USAAA2500002"), 1)]
+    job = jobs.request_list_import(entries).job
+
+    assertContains(staff_client.get(page_of(job)), to_go("about 2 API calls", 998))
 
 
 @pytest.mark.django_db

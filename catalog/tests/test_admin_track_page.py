@@ -19,7 +19,8 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 from catalog import jobs
 from catalog.admin import track_story
 from catalog.fetching import work_on_job
-from catalog.models import METADATA_FIELDS, ApiAccount, MetadataFetchTask, Track, TrackChange
+from catalog.models import METADATA_FIELDS, ApiAccount, MetadataFetchTask, Track, TrackAudience, TrackChange
+from catalog.tests.addresses import page_of
 from soundcharts.errors import SoundchartsError
 from soundcharts.service import get_service
 
@@ -291,7 +292,7 @@ def test_a_track_that_was_never_fetched_says_so(staff_client, make_track):
 
     assertContains(shown, "Never answered.")
     assertContains(shown, "Stale: the next refresh of what is stale takes it.")
-    assertContains(shown, "None by tasks of its own.")
+    assertContains(shown, "None by tasks of its own for its metadata.")
 
 
 @pytest.mark.django_db
@@ -307,10 +308,8 @@ def test_a_fetched_track_says_when_by_which_task_and_when_it_is_due(
     stale_from = track.metadata_fetched_at + timedelta(days=30)
     assertContains(shown, f"Stale from {stale_from:%-d %b %Y, %H:%M} (30 days after the last)")
     assertContains(shown, f">task #{job.pk}</a>.")
-    assertContains(shown, "1 API call by 1 task of its own.")
-    assertContains(
-        shown, "None on record: what Soundcharts says is as it was when it was first fetched here."
-    )
+    assertContains(shown, "1 API call by 1 task of its own for its metadata.")
+    assertContains(shown, "None on record since it was first fetched here.")
 
 
 @pytest.mark.django_db
@@ -365,13 +364,73 @@ def test_a_task_that_is_under_way_is_named(staff_client, make_track, broker):
 
 
 @pytest.mark.django_db
+def test_what_people_changed_is_no_change_by_soundcharts(staff_client, make_track, broker, simulator):
+    track = make_track(1)
+    fetch(track)
+
+    assertContains(page(staff_client, track), "<dt>Last change by Soundcharts</dt>")
+
+
+@pytest.mark.django_db
+def test_tasks_for_the_audience_are_named_with_what_they_spent(staff_client, make_track, broker, simulator):
+    track, other = make_track(1), make_track(2)
+    platforms = ["spotify", "youtube"]
+    many = jobs.request_audience([track.pk, other.pk], platforms=platforms[:1]).job
+    work_on_job(many.pk)
+    own = jobs.request_audience([track.pk], platforms=platforms[1:]).job
+    work_on_job(own.pk)
+
+    shown = page(staff_client, track)
+
+    for job in (many, own):
+        assertContains(shown, f'<a class="ln-link" href="{page_of(job)}">#{job.pk}</a> (audience) completed')
+    assertContains(shown, "1 by the last task of its own for its audience.")
+    for part in (shown, page(staff_client, track, "history")):
+        assertContains(part, "last answered about the audience on Spotify.")
+        assertContains(part, "last answered about the audience on YouTube.")
+        assertContains(part, f'(<a class="ln-link" href="{page_of(own)}">task #{own.pk}</a>)')
+
+
+@pytest.mark.django_db
+def test_an_answer_is_not_put_down_to_the_task_that_failed_after_it(staff_client, make_track):
+    track = make_track(1)
+    row = TrackAudience(track=track, platform="spotify", job_id=77, fetched_at=NOW)
+    row.save()
+    assertContains(page(staff_client, track, "history"), "(task #77, no longer kept)")
+
+    TrackAudience.objects.update(error="timeout")
+    shown = page(staff_client, track, "history")
+    assertContains(shown, "last answered about the audience on Spotify.")
+    assertNotContains(shown, "task #77")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_fetching_the_audience_in_place_brings_what_is_left_up_to_date(
+    staff_client, make_track, broker, simulator
+):
+    track = make_track(1)
+    address = reverse("admin:catalog_track_fetch_audience_now", args=(track.pk,))
+    form = {"_form_submitted": "on", "platforms": ["spotify"], "days": ""}
+
+    answer = staff_client.post(address, form, headers=HTMX)
+
+    assertContains(answer, '<div id="track-calls-left" hx-swap-oob="innerHTML">')
+    assertContains(answer, f"{simulator.state.quota_remaining:,} calls are left of the plan")
+    assertContains(answer, "1 by the last task of its own for its audience.")
+    whole = page(staff_client, track)
+    for part in ("calls-left", "spent", "tasks", "audience"):
+        assertContains(answer, f'id="track-{part}" hx-swap-oob="innerHTML"')
+        assertContains(whole, f'id="track-{part}"')
+
+
+@pytest.mark.django_db
 def test_calls_of_other_tracks_are_not_counted(staff_client, make_track, broker, simulator):
     track, other = make_track(1), make_track(11)
     for _ in range(2):
         fetch(track)
     fetch(other)
 
-    assertContains(page(staff_client, track), "2 API calls by 2 tasks of its own.")
+    assertContains(page(staff_client, track), "2 API calls by 2 tasks of its own for its metadata.")
 
 
 @pytest.mark.django_db
@@ -548,7 +607,7 @@ def test_entries_of_other_tracks_and_other_models_are_left_out(
 def test_a_long_history_is_on_pages_with_nothing_twice_and_nothing_left_out(
     staff_client, make_track, monkeypatch
 ):
-    monkeypatch.setattr(track_story.timeline, "__kwdefaults__", {"page": 1, "size": 4})
+    monkeypatch.setitem(track_story.timeline.__kwdefaults__, "size", 4)
     track = make_track()
     TrackChange.objects.bulk_create(
         TrackChange(track=track, at=NOW - timedelta(hours=n), changes={"name": ["x", str(n)]})
@@ -597,4 +656,4 @@ def test_a_long_history_takes_no_more_queries_than_a_short_one(
 
     with_2 = live(2)
 
-    assert live(20) == with_2 <= {"change": 18, "panel": 16, "history": 9}[part]
+    assert live(20) == with_2 <= {"change": 19, "panel": 17, "history": 10}[part]

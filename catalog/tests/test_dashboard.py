@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -181,8 +181,16 @@ def test_without_failures_it_says_none(viewer_client, broker):
 # --- jobs
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """The time, at which the clock stands still."""
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    return now
+
+
 @pytest.mark.django_db
-def test_an_active_job_is_shown_with_progress_calls_and_a_link(viewer_client, make_track, broker):
+def test_an_active_job_is_shown_with_progress_calls_and_a_link(viewer_client, make_track, broker, now):
     job = jobs.request_metadata([make_track(number).pk for number in range(4)]).job
     MetadataFetchTask.objects.update(
         status="running",
@@ -190,7 +198,7 @@ def test_an_active_job_is_shown_with_progress_calls_and_a_link(viewer_client, ma
         successful_tracks=2,
         updated_tracks=2,
         api_calls=3,
-        started_at=Now() - timedelta(seconds=10),
+        started_at=now - timedelta(seconds=10),
     )
     page = viewer_client.get(PAGE)
     assertContains(page, reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,)))
@@ -336,10 +344,10 @@ def test_before_the_first_sweep_nothing_is_wrong(viewer_client, all_is_well):
 
 
 @pytest.mark.django_db
-def test_a_job_that_stands_still_says_so(viewer_client, make_track, broker):
+def test_a_job_that_stands_still_says_so(viewer_client, make_track, broker, now):
     job = jobs.request_metadata([make_track(0).pk]).job
     MetadataFetchTask.objects.update(status="running", started_at=Now())
-    at = int((timezone.now().timestamp() - 20) * 1000)
+    at = int((now.timestamp() - 20) * 1000)
     part = viewer_client.get(address("dashboard_jobs"), {"marks": f"{job.pk}:0:{at}:0:{at}"})
     assert "Nothing was done in the last 20 seconds." in words_of(part)
 

@@ -10,6 +10,7 @@ from catalog.dashboard.calls import Day, calls, forecast
 from catalog.dashboard.running import active_jobs, read_marks
 from catalog.fetching import work_on_job
 from catalog.models import ApiAccount, MetadataFetchTask
+from catalog.song_lists import Entry
 from catalog.tests.tracks import add_tracks
 from soundcharts import errors
 from soundcharts.service import get_service
@@ -22,9 +23,10 @@ def milliseconds(seconds_ago: float) -> int:
 
 
 @pytest.fixture
-def running(db) -> MetadataFetchTask:
-    """A job that has done 500 of 1,500 tracks, in 100 seconds."""
+def running(db, monkeypatch) -> MetadataFetchTask:
+    """A job that has done 500 of 1,500 tracks, in 100 seconds. The clock stands still from then on."""
     now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
     return MetadataFetchTask.objects.create(
         task_type="bulk_metadata",
         status="running",
@@ -192,6 +194,10 @@ def test_what_active_jobs_need_counts_lists_and_metadata(simulator, broker):
     batch = get_service().effective_batch_size
     # Two pages of the list, then the metadata of 150 songs and of 25 tracks.
     assert calls(account).forecast.needed == 2 + -(-175 // batch)
+    isrcs = [f"USAAA25{number:05}" for number in range(30)]
+    jobs.request_list_import([Entry(line, isrc, isrc) for line, isrc in enumerate(isrcs, start=1)])
+    # An ISRC takes a call of its own, which brings its metadata too.
+    assert calls(account).forecast.needed == 2 + -(-175 // batch) + 30
 
 
 # --- the health of the API, as the account's row has it

@@ -9,7 +9,7 @@ from django.conf import settings
 
 import catalog.fetching
 import catalog.quota  # noqa: F401
-from catalog.explanations import EXPLANATIONS, explain
+from catalog.explanations import EXPLANATIONS, OF_IMPORTED_ROWS, explain
 from catalog.jobs.states import WAITS_FOR_BROKER
 from soundcharts.errors import SoundchartsError
 
@@ -58,13 +58,24 @@ def test_every_code_that_the_source_writes_is_explained():
     assert written | {WAITS_FOR_BROKER} <= set(EXPLANATIONS)
 
 
-@pytest.mark.parametrize("code", sorted(EXPLANATIONS))
-def test_an_explanation_is_a_short_title_and_whole_sentences(code):
-    words = EXPLANATIONS[code]
+@pytest.mark.parametrize(
+    "words",
+    [*EXPLANATIONS.values(), *OF_IMPORTED_ROWS.values()],
+    ids=[*EXPLANATIONS, *(f"{code} of a row" for code in OF_IMPORTED_ROWS)],
+)
+def test_an_explanation_is_a_short_title_and_whole_sentences(words):
     assert 0 < len(words.title) <= 30
     assert not words.title.endswith(".")
     assert words.meaning.endswith(".")
     assert words.what_to_do.endswith(".")
+
+
+@pytest.mark.parametrize("code", sorted(OF_IMPORTED_ROWS))
+def test_of_a_row_of_an_import_nothing_is_said_about_a_track_that_it_has_not(code):
+    of_row, of_track = explain(code, is_of_import=True), explain(code)
+    assert (of_row.title, of_row.is_best_left) == (of_track.title, of_track.is_best_left)
+    assert "keeps the data" not in of_row.meaning
+    assert "track" not in of_row.what_to_do
 
 
 def test_no_two_codes_have_the_same_title():

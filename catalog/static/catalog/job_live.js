@@ -11,6 +11,7 @@
   let timer = 0;
   let failures = 0;
   let hasEnded = false;
+  let isPressed = false;
 
   const live = () => document.querySelector("[data-ln-live]");
 
@@ -59,6 +60,13 @@
       say("The server does not answer at the moment. What you see is as of its last answer; it is asked again by itself.");
     }
     schedule();
+  });
+
+  // Between the two halves of a press nothing is replaced: the second would meet another button, and be no press.
+  document.addEventListener("pointerdown", () => (isPressed = true), true);
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => (isPressed = false), true);
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (isPressed && isPoll(event)) event.detail.shouldSwap = false;
   });
 
   document.addEventListener("visibilitychange", () => {

@@ -193,7 +193,10 @@ def open_browser(
 def tab_of(site: Site, browser_of: Callable[..., BrowserContext]) -> Callable[..., Visitor]:
     @cache
     def open_once(name: str | None, device: str) -> Visitor:
-        return Visitor(browser_of(name, device), site)
+        visitor = Visitor(browser_of(name, device), site)
+        # Who only looks does not wait for what moves.
+        visitor.page.emulate_media(reduced_motion="reduce")
+        return visitor
 
     return open_once
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import requests
 from django.conf import settings
 from django.test.utils import override_settings
 
-from catalog.models import MetadataFetchTask, Track
+from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.tests.gate import GIVE_UP_SECONDS
 from catalog.tests.workers import database_url, wait_until, workers
 from conftest import API_KEY, use_broker
 from soundcharts.simulator import Simulator
@@ -21,6 +23,10 @@ from soundcharts.simulator import Simulator
 PASSWORD = "a password for tests"
 # The real one takes its time, which is its purpose.
 HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Only a test that fails waits so long, for what is started and for what is to end.
+START_SECONDS = 120
+# As long as a call may wait at a gate, so that it is never tried again meanwhile.
+CALL_SECONDS = str(GIVE_UP_SECONDS)
 
 
 @dataclass
@@ -37,12 +43,17 @@ class Site:
 
     def clear(self) -> None:
         """Make the catalogue empty and Soundcharts quick and willing again."""
-        active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
-        active.update(status=MetadataFetchTask.Status.CANCELLED)
-        wait_until(lambda: not active.filter(chunks__lease_owner__gt="").exists())
+        wait_until(self._is_idle, seconds=START_SECONDS)
         MetadataFetchTask.objects.all().delete()
         Track.objects.all().delete()
         self.simulator.reset()
+
+    def _is_idle(self) -> bool:
+        """Cancel every task, also those that others have led to since; return whether all calls are over."""
+        active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
+        active.update(status=MetadataFetchTask.Status.CANCELLED)
+        is_leased = FetchChunk.objects.filter(lease_owner__gt="").exists()
+        return not is_leased and self.simulator.state.concurrency == 0
 
 
 @contextmanager
@@ -64,9 +75,9 @@ def run_site(folder: Path, redis_url: str) -> Iterator[Site]:
         use_broker(redis_url)
         # Both take their time to start: at once.
         web = stack.enter_context(_web(folder, simulator))
-        stack.enter_context(workers(folder, processes=2))
-        wait_until(lambda: web.address() or not web.is_alive())
-        wait_until(lambda: web.answers() or not web.is_alive())
+        stack.enter_context(workers(folder, processes=2, SOUNDCHARTS_TIMEOUT=CALL_SECONDS))
+        wait_until(lambda: web.address() or not web.is_alive(), seconds=START_SECONDS)
+        wait_until(lambda: web.answers() or not web.is_alive(), seconds=START_SECONDS)
         assert web.is_alive(), web.output
         yield Site(web.address(), simulator)
 
@@ -92,7 +103,7 @@ class Web:
     def answers(self) -> bool:
         try:
             return requests.get(f"{self.address()}/healthz", timeout=10).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
 
@@ -105,11 +116,12 @@ def _web(folder: Path, simulator: Simulator) -> Iterator[Web]:
         "SOUNDCHARTS_API_URL": simulator.url,
         "SOUNDCHARTS_API_KEY": API_KEY,
         "SOUNDCHARTS_CALLS_PER_MINUTE": "100000",
+        "SOUNDCHARTS_TIMEOUT": CALL_SECONDS,
         "VAR_DIR": str(folder / "var"),
         "DEBUG": "false",
     }
     collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
-    subprocess.run(collect, cwd=settings.BASE_DIR, env=environment, check=True, timeout=60)
+    subprocess.run(collect, cwd=settings.BASE_DIR, env=environment, check=True, timeout=START_SECONDS)
     serve = [sys.executable, "-m", "gunicorn", "catalog.tests.browser.broken_page", "--bind", "127.0.0.1:0"]
     with (folder / "web.log").open("wb") as log:
         process = subprocess.Popen(
@@ -118,5 +130,6 @@ def _web(folder: Path, simulator: Simulator) -> Iterator[Web]:
         try:
             yield Web(process, folder / "web.log")
         finally:
-            process.terminate()
-            process.wait(timeout=30)
+            # Not politely, which would wait for the connections that the browser keeps open.
+            process.send_signal(signal.SIGQUIT)
+            process.wait(timeout=START_SECONDS)

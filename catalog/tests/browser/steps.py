@@ -19,6 +19,13 @@ def state_of_task(visitor: Visitor, state: str) -> None:
     expect(visitor.page.locator("#job-progress").get_by_text(state, exact=True).first).to_be_visible()
 
 
+def next_answer(visitor: Visitor) -> None:
+    """Wait until the page has asked for its task once more, and has done with the answer what it does."""
+    visitor.page.evaluate("""new Promise(done => document.addEventListener(
+        "htmx:afterRequest", () => setTimeout(done, 100), { once: true }
+    ))""")
+
+
 def choose(visitor: Visitor, action: str, *tracks: Track) -> None:
     """Tick these tracks in the list, and run an action on them, or on what is ticked already."""
     for track in tracks:

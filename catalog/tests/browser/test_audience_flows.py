@@ -12,14 +12,17 @@ from catalog.tests.browser.pages import SCHEDULE, TRACKS
 from catalog.tests.browser.steps import A_TASK, choose, has_stayed, state_of_task, stay
 from catalog.tests.browser.visitor import Visitor
 
+HAVE_CHARTS = "[...document.querySelectorAll('#audience canvas')].every(canvas => Chart.getChart(canvas))"
 IS_DRAWN = """canvas => {
     const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    return Boolean(Chart.getChart(canvas)) && pixels.some(part => part > 0);
+    return pixels.some(part => part > 0);
 }"""
 
 
 def charts_of(visitor: Visitor) -> list[bool]:
     """Return of each chart on the page whether anything is drawn on it."""
+    # What htmx brings is drawn once it has settled.
+    visitor.page.wait_for_function(HAVE_CHARTS)
     return [canvas.evaluate(IS_DRAWN) for canvas in visitor.page.locator("#audience canvas").all()]
 
 
@@ -36,7 +39,7 @@ def test_one_track_is_asked_for_in_place_and_its_charts_appear(visitor, site, ad
     dialog.get_by_label("YouTube", exact=True).check()
     expect(dialog).to_contain_text("about 2 API calls")
     assert site.simulator.state.calls.total() == 0
-    dialog.get_by_role("button", name="Fetch now").dblclick()
+    visitor.press_twice(dialog.get_by_role("button", name="Fetch now"))
     expect(visitor.page.locator("#audience .ln-answer")).to_contain_text("2 API calls spent")
     expect(dialog).to_be_hidden()
     expect(visitor.page.locator("#track-audience")).to_contain_text("Soundcharts answered on")
@@ -82,7 +85,7 @@ def test_a_whole_filtered_list_is_fetched_sorted_and_taken_away(visitor, site, a
     expect(dialog).to_contain_text("Tracks of label kept…")
     expect(dialog).to_contain_text("about 52 API calls")
     assert site.simulator.state.calls.total() == 0
-    dialog.get_by_role("button", name="Fetch", exact=True).dblclick()
+    visitor.press_twice(dialog.get_by_role("button", name="Fetch", exact=True))
     expect(visitor.page).to_have_url(A_TASK)
     state_of_task(visitor, "Completed")
     visitor.says("52 updated")
@@ -90,8 +93,8 @@ def test_a_whole_filtered_list_is_fetched_sorted_and_taken_away(visitor, site, a
     assert MetadataFetchTask.objects.count() == 1
     visitor.visit(f"{TRACKS}?label=kept")
     expect(visitor.page.locator("svg.ln-spark")).to_have_count(50)
-    visitor.page.get_by_role("link", name="28 days").click()
-    visitor.page.get_by_role("link", name="28 days").click()
+    for _ in range(2):
+        visitor.follow(visitor.page.get_by_role("link", name="28 days"))
     first = Track.objects.order_by("-audience_gain", "-pk")[0]
     expect(visitor.page.locator("input[name=_selected_action]").first).to_have_value(str(first.pk))
     visitor.page.locator("#action-toggle").check()
@@ -132,7 +135,7 @@ def test_the_daily_refresh_is_off_until_somebody_turns_it_on(visitor, add_tracks
     card = visitor.page.locator(".ln-stack", has=heading).last
     expect(card).to_contain_text("None: it is off")
     expect(card).to_contain_text("25 tracks: about 25 API calls")
-    card.get_by_role("link", name="Change").click()
+    visitor.follow(card.get_by_role("link", name="Change"))
     visitor.says("about 25 API calls")
     visitor.page.get_by_label("Runs by itself").check()
     visitor.page.get_by_label("At most so many tracks a run").fill("10")

@@ -66,7 +66,7 @@ def test_what_failed_of_one_code_is_tried_again_alone_and_both_tasks_tell_it(
     visitor.says("Try the 1 failed track with “Request refused” again?")
     visitor.says("It will spend about 1 API call")
     question = visitor.page.locator("#job-question")
-    question.get_by_role("button", name="Retry", exact=True).dblclick()
+    visitor.press_twice(question.get_by_role("button", name="Retry", exact=True))
     state_of_task(visitor, "Completed")
     visitor.says("1 of 1")
     visitor.says("1 updated")

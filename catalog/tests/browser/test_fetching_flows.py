@@ -7,7 +7,16 @@ from playwright.sync_api import expect
 from catalog import jobs
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.browser.pages import TASKS, TRACKS
-from catalog.tests.browser.steps import A_TASK, UNKNOWN, answer, choose, has_stayed, state_of_task, stay
+from catalog.tests.browser.steps import (
+    A_TASK,
+    UNKNOWN,
+    answer,
+    choose,
+    has_stayed,
+    next_answer,
+    state_of_task,
+    stay,
+)
 from catalog.tests.gate import gate
 
 
@@ -40,7 +49,7 @@ def test_one_track_is_fetched_while_one_waits_and_what_it_changed_is_seen(visito
     visitor.visit(f"{TRACKS}{track.pk}/change/")
     stay(visitor)
     # A second press while the first waits is none.
-    visitor.page.locator("#track-fetch").dblclick()
+    visitor.press_twice(visitor.page.locator("#track-fetch"))
     visitor.says("fields changed")
     report = visitor.page.locator(".ln-report li").filter(has_text="Name")
     expect(report.locator("del")).to_have_text("The name before")
@@ -95,9 +104,24 @@ def test_a_task_is_paused_resumed_and_cancelled(visitor, site, add_tracks):
         answer(visitor, "Cancel task")
         visitor.says("is cancelled.")
         state_of_task(visitor, "Cancelled")
+        visitor.says("still being saved")
         calls.open()
+        # The page follows until what was under way is saved.
+        expect(visitor.page.locator("[data-ln-live]")).to_have_count(0)
+        visitor.says(" updated.")
     site.finish(job)
     assert Track.objects.fresh().count() < 60
+
+
+def test_a_press_counts_though_the_page_is_told_something_new_in_the_middle_of_it(visitor, site, add_tracks):
+    with gate(site.simulator):
+        job = jobs.request_metadata([track.pk for track in add_tracks(20)]).job
+        visitor.visit(f"{TASKS}{job.pk}/change/")
+        visitor.page.get_by_role("button", name="Pause").hover()
+        visitor.page.mouse.down()
+        next_answer(visitor)
+        visitor.page.mouse.up()
+        visitor.says("is paused.")
 
 
 def test_a_task_that_fails_says_so_by_itself_and_names_every_failure(visitor, site, add_tracks):
@@ -132,7 +156,7 @@ def test_a_double_click_in_a_dialog_is_one_press(visitor, site, add_tracks):
     add_tracks(1)
     visitor.visit(TRACKS)
     visitor.press("Fetch All Metadata")
-    visitor.control("Fetch").dblclick()
+    visitor.press_twice(visitor.control("Fetch"))
     visitor.says("1 of 1")
     site.finish(MetadataFetchTask.objects.get())
     assert site.simulator.state.calls.total() == 1
@@ -142,7 +166,8 @@ def test_a_double_click_on_a_confirmation_is_one_press(visitor, site, add_tracks
     tracks = add_tracks(2)
     visitor.visit(TRACKS)
     choose(visitor, "Create bulk metadata fetch task", *tracks)
-    visitor.control(re.compile("^Fetch the 2 stale")).dblclick()
+    visitor.says("2 tracks selected")
+    visitor.press_twice(visitor.control(re.compile("^Fetch the 2 stale")))
     state_of_task(visitor, "Completed")
     assert MetadataFetchTask.objects.count() == 1
     assert site.simulator.state.calls.total() == 1

@@ -25,11 +25,11 @@ def test_an_editor_comes_from_an_empty_catalogue_to_the_songs_of_an_artist(
     editor.press("Import from API")
     editor.page.get_by_role("radio", name="The songs of an artist").check()
     editor.page.get_by_label("Artist's name").fill(artist)
-    editor.press(re.compile("Search for the name"))
+    editor.follow(editor.control(re.compile("Search for the name")))
     assert site.simulator.state.calls.total() == 1
-    editor.page.locator(".ln-artists").get_by_role("button", name=artist).first.click()
-    editor.press("Show the first page (1 API call)")
-    editor.says("The first page")
+    editor.follow(editor.page.locator(".ln-artists").get_by_role("button", name=artist).first)
+    editor.follow(editor.control("Show the first page (1 API call)"))
+    expect(editor.page.get_by_role("region", name="The first page")).to_be_visible()
     new = int(editor.page.locator(".ln-facts > div").filter(has_text="New").locator("dd").inner_text())
     editor.press(re.compile(r"^Import"))
     expect(editor.page).to_have_url(A_TASK)
@@ -37,7 +37,7 @@ def test_an_editor_comes_from_an_empty_catalogue_to_the_songs_of_an_artist(
     editor.says(f"{new} added")
     # An editor may import, and neither pause nor cancel.
     expect(editor.control("Cancel task …")).to_have_count(0)
-    editor.page.get_by_role("link", name=re.compile("Metadata of the tracks")).click()
+    editor.follow(editor.page.get_by_role("link", name=re.compile("Metadata of the tracks")))
     state_of_task(editor, "Completed")
     editor.visit("/admin/")
     expect(
@@ -70,7 +70,7 @@ def test_a_track_is_added_by_its_uuid_fetched_corrected_and_given_back(visitor, 
     visitor.press("Fetch now")
     visitor.says("Fetched: 8 fields changed.")
     visitor.page.locator("input[name=name]").fill("A better name")
-    visitor.press("Save and continue editing")
+    visitor.follow(visitor.control("Save and continue editing"))
     visitor.press("Fetch now")
     visitor.says("Soundcharts says nothing new")
     assert Track.objects.get().name == "A better name"
@@ -108,9 +108,7 @@ def test_a_form_that_outlived_its_session_leads_back_to_itself_after_the_log_in(
     expect(visitor.page).to_have_url(re.compile(rf"/track/{track.pk}/change/"))
 
 
-def test_what_one_tab_does_is_seen_in_the_other_and_a_late_press_changes_nothing(
-    visitor, look_after, closing, site, add_tracks
-):
+def test_what_one_tab_does_is_seen_in_the_other_and_a_late_press_changes_nothing(visitor, site, add_tracks):
     with gate(site.simulator) as calls:
         job = jobs.request_metadata([track.pk for track in add_tracks(60)]).job
         visitor.visit(f"{TASKS}{job.pk}/change/")
@@ -128,24 +126,35 @@ def test_what_one_tab_does_is_seen_in_the_other_and_a_late_press_changes_nothing
 
 
 def test_a_page_asks_rarely_while_nobody_looks_and_no_more_when_its_task_has_ended(visitor, site, add_tracks):
-    asked: list[str] = []
-    visitor.page.on(
-        "request", lambda request: asked.append(request.url) if "/progress/" in request.url else None
-    )
-    hide = (
-        "Object.defineProperty(document, 'hidden', { get: () => %s, configurable: true });"
-        "document.dispatchEvent(new Event('visibilitychange'));"
-    )
+    page = visitor.page
+    page.clock.install()
+    count = """asked = answered = 0;
+        document.addEventListener('htmx:beforeRequest', () => { asked += 1; });
+        document.addEventListener('htmx:afterRequest', () => { answered += 1; });"""
+    hide = """Object.defineProperty(document, 'hidden', { get: () => %s, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));"""
+
+    def asked_in(seconds: int, after: str = "0") -> int:
+        """Return how often the page asks while its clock goes on by so much, once all that is answered."""
+        before = page.evaluate("asked")
+        page.evaluate(after)
+        page.clock.run_for(seconds * 1000)
+        page.wait_for_function("answered === asked")
+        page.clock.run_for(100)
+        return int(page.evaluate("asked") - before)
+
     with gate(site.simulator) as calls:
         job = jobs.request_metadata([track.pk for track in add_tracks(20)]).job
         visitor.visit(f"{TASKS}{job.pk}/change/")
-        visitor.page.evaluate(hide % "true")
-        asked.clear()
-        visitor.page.wait_for_timeout(5000)
-        assert not asked
-        visitor.page.evaluate(hide % "false")
+        page.evaluate(count)
+        # From here on its clock stands still, but where this test lets it go on.
+        page.clock.pause_at(page.evaluate("Date.now()") + 60_000)
+        asked_in(0)
+        assert asked_in(3) == 1
+        assert asked_in(29, after=hide % "true") == 0
+        assert asked_in(2) == 1
+        assert asked_in(0, after=hide % "false") == 1
+        page.clock.resume()
         calls.open()
         state_of_task(visitor, "Completed")
-    asked.clear()
-    visitor.page.wait_for_timeout(3000)
-    assert not asked
+    assert asked_in(60) == 0

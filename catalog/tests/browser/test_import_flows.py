@@ -19,7 +19,7 @@ def paste(visitor: Visitor, *entries: object) -> None:
     visitor.visit(TRACKS)
     visitor.press("Import from API")
     visitor.page.locator("textarea[name=text]").fill("\n".join(map(str, entries)))
-    visitor.press("Continue: see what would come (free)")
+    visitor.follow(visitor.control("Continue: see what would come (free)"))
 
 
 def figure(visitor: Visitor, name: str) -> str:
@@ -82,7 +82,7 @@ def test_a_pasted_list_is_previewed_imported_live_and_reported_row_by_row(visito
 
 def test_a_double_click_on_import_is_one_import(visitor, site, empty_catalogue):
     paste(visitor, site.simulator.song_uuid(3))
-    visitor.control(CONFIRM).dblclick()
+    visitor.press_twice(visitor.control(CONFIRM))
     expect(visitor.page).to_have_url(A_TASK)
     state_of_task(visitor, "Completed")
     assert MetadataFetchTask.objects.filter(task_type=MetadataFetchTask.Type.IMPORT).count() == 1

@@ -59,7 +59,7 @@ def test_a_session_that_ends_leaves_no_live_page_open_that_is_live_no_more(
             closing.callback(other.page.close)
             other.visit(path)
             other.says("0 of 30")
-        visitor.context.clear_cookies()
+        visitor.context.clear_cookies(name="sessionid")
         for tab in (visitor, *others.values()):
             expect(tab.page).to_have_url(LOGIN)
     # Whoever logs in again is where the session ended.

@@ -66,6 +66,7 @@ def test_a_page_is_well_made(page, device, things, passer_by):
     visitor.visit(page.path.format(**things), status=page.status)
     if page.open:
         page.open(visitor)
+    visitor.wait_until_still()
     assert visitor.overflow == 0
     assert visitor.find_barriers() == []
     visitor.turn_dark()

@@ -19,7 +19,7 @@ def test_another_interval_and_age_are_priced_saved_and_stand_there_in_plain_word
     visitor.visit(SCHEDULE)
     visitor.says("Every day at")
     visitor.says("25 tracks")
-    visitor.press("Change")
+    visitor.follow(visitor.control("Change"))
     visitor.says("25 tracks")
     day = visitor.page.get_by_label("Day of the week")
     expect(day).to_be_hidden()
@@ -51,7 +51,7 @@ def test_a_run_now_is_priced_seen_to_its_end_and_told_on_the_page(
     dialog = visitor.page.get_by_role("dialog")
     expect(dialog).to_contain_text("23 tracks: about 3 API calls")
     assert site.simulator.state.calls.total() == 0
-    dialog.get_by_role("button", name="Run now").dblclick()
+    visitor.press_twice(dialog.get_by_role("button", name="Run now"))
     expect(visitor.page).to_have_url(A_TASK)
     state_of_task(visitor, "Completed")
     visitor.says("23 updated")

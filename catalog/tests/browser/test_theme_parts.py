@@ -28,7 +28,9 @@ def test_the_search_for_pages_finds_and_goes_there(open_browser):
     visitor = open_browser("admin")
     visitor.visit("/admin/")
     visitor.page.keyboard.press("Control+k")
-    visitor.page.locator("#search-input-command, input[x-ref=searchInputCommand]").first.type("track")
+    search = visitor.page.locator("#search-input-command, input[x-ref=searchInputCommand]").first
+    expect(search).to_be_visible()
+    search.press_sequentially("track")
     result = visitor.page.locator("#command-results a", has_text=re.compile("Tracks")).first
     expect(result).to_be_visible()
     result.click()

@@ -23,7 +23,7 @@ def test_a_whole_filtered_list_is_fetched_once_its_price_is_known_and_followed_l
     visitor.visit(TRACKS)
     visitor.press("Filters")
     visitor.page.get_by_label("Beginning of the label").fill("kept")
-    visitor.press("Apply Filters")
+    visitor.follow(visitor.control("Apply Filters"))
     expect(visitor.page.locator("input[name=_selected_action]")).to_have_count(50)
     visitor.page.locator("#action-toggle").check()
     visitor.page.get_by_role("link", name="Select all 60 tracks").click()
