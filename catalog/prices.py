@@ -194,6 +194,7 @@ def price_of(calls: int) -> Price:
 
 
 def time_for(calls: int) -> str:
-    """Return in words how long so many calls take at the ceiling: "about 20 minutes"."""
+    """Return in words how long so many calls take: "about 20 minutes at 5,000 calls a minute"."""
     minutes = math.ceil(calls / settings.SOUNDCHARTS_CALLS_PER_MINUTE)
-    return "less than a minute" if minutes <= 1 else f"about {length_of_time(minutes * 60)}"
+    time = "less than a minute" if minutes <= 1 else f"about {length_of_time(minutes * 60)}"
+    return f"{time} at {plural(settings.SOUNDCHARTS_CALLS_PER_MINUTE, 'call')} a minute"

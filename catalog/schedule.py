@@ -93,6 +93,8 @@ class Cost:
     tracks: int
     is_limited: bool
     price: Price
+    # Stale, and not asked for again yet: else the dashboard would have more than a run takes.
+    waiting: int = 0
 
 
 def limit_of(refresh: Refresh) -> int | None:
@@ -104,7 +106,8 @@ def cost_of_a_run(refresh: Refresh, *, limit: int | None, days: int | None = Non
     """Return what a run would cost now, with this limit and, if given, another age in days."""
     due = refresh.count_due(days)
     tracks = due if limit is None else min(due, limit)
-    return Cost(tracks, tracks < due, price_of(refresh.count_calls(tracks)))
+    waiting = Track.objects.count_waiting(days=days) if refresh.kind == Kind.METADATA else 0
+    return Cost(tracks, tracks < due, price_of(refresh.count_calls(tracks)), waiting)
 
 
 def ensure_entries() -> None:

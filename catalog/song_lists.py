@@ -98,6 +98,12 @@ def identifier_in(text: str) -> str:
     return str(UUID(found[0])) if is_whole and len(text.split()) == 1 else ""
 
 
+def isrc_in(text: str) -> str:
+    """Return the ISRC that a text consists of, in its one spelling; else nothing."""
+    value = identifier_in(text)
+    return "" if is_uuid(value) else value
+
+
 def decode_file(content: bytes) -> str:
     """Return the text of a file: UTF-8, UTF-16 with its mark, or Windows-1252 as older Excel writes it.
 

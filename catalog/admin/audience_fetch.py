@@ -1,6 +1,7 @@
 """Fetching and exporting audience from the list of tracks."""
 
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -117,6 +118,7 @@ class AudienceFetching:
             title="Fetch audience",
             price=price_of(calls).sentence,
             time=time_for(calls),
+            other_attrs=_dialog_of_these(chosen),
         )
 
     @admin.action(description="Export audience as CSV", permissions=("view",))
@@ -146,3 +148,21 @@ class AudienceFetching:
                 request, "None of the selected tracks is in this list any more. Nothing was done."
             )
         return chosen
+
+
+def _dialog_of_these(chosen: list[int] | TrackFilter) -> dict[str, str]:
+    """Return what opens the dialog of the list's button, with what the form around it has ticked."""
+    address = reverse("admin:catalog_track_fetch_all_audience")
+    if isinstance(chosen, TrackFilter) and not chosen.is_everything:
+        parameters = chosen.as_parameters()
+        parameters["q"] = parameters.pop("search", "")
+        address = f"{address}?{urlencode(parameters)}"
+    return {
+        "type": "button",
+        "hx-get": address,
+        "hx-include": "closest form",
+        "hx-params": "_selected_action,select_across",
+        "hx-target": "#modal-content",
+        "hx-select": "#dialog",
+        "x-on:htmx:after-on-load": "openModal = true",
+    }

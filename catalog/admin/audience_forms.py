@@ -12,6 +12,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.keys import key_in
+from catalog.admin.track_list import filter_of
 from catalog.models import Track, platform_names
 from catalog.prices import (
     Tracks,
@@ -74,13 +75,25 @@ class Wish:
         return count_due_audiences(platforms=self.platforms, days=self.days)
 
 
+class _Chosen(FetchAllForm):
+    """What is ticked, and the list's filter, in an address that the dialog's own fields are in, too."""
+
+    @property
+    def selection(self) -> TrackFilter:
+        query = self.request.GET.copy()
+        for name in ("platforms", "days"):
+            query.pop(name, None)
+        return filter_of(query)
+
+
 def price_context(request: HttpRequest, object_id: int | str | None = None) -> dict[str, Any]:
     """Return what a dialog's choices would spend: on one track, the chosen ones, or all that are stale."""
-    wish, chosen = Wish.of(request.GET), FetchAllForm(request)
+    wish, chosen = Wish.of(request.GET), _Chosen(request)
     context: dict[str, Any] = {
         "is_one": object_id is not None,
         "is_selection": chosen.is_selection,
         "is_whole_list": object_id is None and chosen.is_whole_list,
+        "unused_filter": "" if object_id is not None else chosen.unused_filter,
         "is_gaps": wish.fill_gaps,
         "platforms": platform_names(wish.platforms),
     }
@@ -91,7 +104,7 @@ def price_context(request: HttpRequest, object_id: int | str | None = None) -> d
         try:
             tracks = measure(chosen.selection).tracks
         except Unselectable as error:
-            return context | {"problem": str(error)}
+            return context | {"problem": str(error), "is_nothing": True}
         calls = wish.count_calls(tracks, tracks_of(chosen.selection))
         context["selection"] = chosen.selection
     elif chosen.is_selection:
@@ -105,6 +118,8 @@ def price_context(request: HttpRequest, object_id: int | str | None = None) -> d
     return context | {
         "tracks": plural(tracks, "track"),
         "count": tracks,
+        # Missing days are known beforehand; anything else is asked for even where it may cost nothing.
+        "is_nothing": not tracks or (wish.fill_gaps and not calls),
         "price": price_of(calls).sentence,
         "time": time_for(calls),
     }

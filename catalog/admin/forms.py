@@ -16,6 +16,7 @@ from catalog.models import METADATA_FIELDS, Track
 from catalog.prices import estimate_calls, price_of, time_for
 from catalog.quota import current_account
 from catalog.selection import TrackFilter, Unselectable, measure
+from catalog.song_lists import isrc_in
 from catalog.words import plural
 
 
@@ -43,6 +44,19 @@ class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Track
         fields = ("edited_fields",)  # The admin adds those of its fieldsets.
+
+    def clean_isrc(self) -> str:
+        """Take only an ISRC for one, and none for nothing; what Soundcharts sent may stay as it is."""
+        text: str = self.cleaned_data["isrc"]
+        if not text or "isrc" not in self.changed_data:
+            return text
+        isrc = isrc_in(text)
+        if not isrc:
+            raise forms.ValidationError(
+                "This is no ISRC: it has two letters, three letters or digits, and seven digits, such as "
+                "USUM71900764. Leave it empty if you do not know it."
+            )
+        return isrc
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -98,10 +112,25 @@ class FetchAllForm(BaseDialogForm):
         """What the list is filtered by. Raises Unselectable."""
         return filter_of(self.request.GET)
 
+    @property
+    def unused_filter(self) -> str:
+        """The list's filter in words, where nothing is ticked: then it does not count. Else nothing."""
+        if self.is_selection:
+            return ""
+        try:
+            selection = self.selection
+        except Unselectable:
+            return ""
+        return "" if selection.is_everything else str(selection).removeprefix("Tracks ")
+
     def get_before_template_context(
         self, request: HttpRequest, object_id: int | str | None = None
     ) -> dict[str, Any]:
-        context: dict[str, Any] = {"is_selection": self.is_selection, "is_whole_list": self.is_whole_list}
+        context: dict[str, Any] = {
+            "is_selection": self.is_selection,
+            "is_whole_list": self.is_whole_list,
+            "unused_filter": self.unused_filter,
+        }
         if self.is_whole_list:
             try:
                 count = measure(self.selection).tracks

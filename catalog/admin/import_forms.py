@@ -66,14 +66,14 @@ class ImportForm(forms.Form):
         widget=UnfoldAdminIntegerFieldWidget(),
         help_text=f"The most streamed first. One call lists {LIST_PAGE}.",
     )
-    offset = forms.IntegerField(
-        label="Begin at position",
+    place = forms.IntegerField(
+        label="Begin at place",
         required=False,
-        initial=0,
-        min_value=0,
-        max_value=LAST_OFFSET - 1,
+        initial=1,
+        min_value=1,
+        max_value=LAST_OFFSET,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Where in the list to begin: 0 is the first song.",
+        help_text="Where in the list to begin: 1 is the first song.",
     )
 
     def __init__(
@@ -88,7 +88,7 @@ class ImportForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         source = Source.ARTIST if self.is_search else cleaned.get("source", "")
-        of_lists, of_listings = ("text", "file"), ("limit", "offset")
+        of_lists, of_listings = ("text", "file"), ("limit", "place")
         counting = {
             Source.LIST: of_lists,
             Source.ARTIST: ("artist_name",) if self.is_search else ("artist_uuid", *of_listings),
@@ -149,12 +149,13 @@ class ImportForm(forms.Form):
                 if cleaned.get("artist_name")
                 else "Give an artist's UUID, or search for a name.",
             )
-        for name in ("limit", "offset"):
+        for name in ("limit", "place"):
             if cleaned.get(name) is None and name not in self.errors:
                 self.add_error(name, "This field is required.")
-        if (cleaned.get("limit") or 0) + (cleaned.get("offset") or 0) > LAST_OFFSET:
+        if (cleaned.get("limit") or 0) + (cleaned.get("place") or 1) - 1 > LAST_OFFSET:
             self.add_error(
-                "limit", f"Soundcharts lists the first {LAST_OFFSET:,} songs: lower limit or offset."
+                "limit",
+                f"Soundcharts lists the first {LAST_OFFSET:,} songs: ask for fewer, or begin earlier.",
             )
 
     def make_draft(self) -> ImportDraft:
@@ -168,7 +169,8 @@ class ImportForm(forms.Form):
             artist_uuid=cleaned.get("artist_uuid") if source == Source.ARTIST else None,
             artist_name=(cleaned.get("artist_name") or "").strip() if source == Source.ARTIST else "",
             limit=cleaned.get("limit"),
-            offset=cleaned.get("offset"),
+            # People count from 1, the API from 0.
+            offset=None if (place := cleaned.get("place")) is None else place - 1,
         )
 
 
@@ -180,6 +182,6 @@ def initial_of(draft: ImportDraft) -> dict[str, Any]:
         "artist_name": draft.artist_name,
         "artist_uuid": draft.artist_uuid,
         "limit": draft.limit,
-        "offset": draft.offset,
+        "place": None if draft.offset is None else draft.offset + 1,
     }
     return {name: value for name, value in values.items() if value is not None}

@@ -35,7 +35,7 @@ class Cost:
 
     @property
     def duration(self) -> str:
-        """How long the calls take at the account's ceiling, in words."""
+        """How long the calls take at most calls a minute, in words."""
         return time_for(self.calls)
 
 

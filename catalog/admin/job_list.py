@@ -26,7 +26,7 @@ MOST_LIVE_ROWS = 200
 class PeriodFilter(admin.SimpleListFilter):
     """Tasks by when they were asked for."""
 
-    title = "asked for"
+    title = "when it was asked for"
     parameter_name = "period"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

@@ -209,7 +209,7 @@ class RefreshPolicyAdmin(NewestFirst, ModelAdmin):
         icon="play_arrow",
         permissions=("change",),
         dialog={
-            "title": "Run now",
+            "title": "",
             "description": "",
             "form_class": RunNowForm,
             "form_submit_text": "Run now",

@@ -98,4 +98,4 @@ class RunNowForm(BaseDialogForm):
         refresh = BY_KIND.get(str(object_id))
         if refresh is None:
             raise Http404
-        return {"cost": cost_of_a_run(refresh, limit=limit_of(refresh))}
+        return {"refresh": refresh, "cost": cost_of_a_run(refresh, limit=limit_of(refresh))}

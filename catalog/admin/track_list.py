@@ -194,6 +194,15 @@ class TrackPaginator(Paginator):  # type: ignore[type-arg]
         return tracks.order_by(*self.order)
 
 
+# What it means that nothing is in a list of what is not well. For other filters it is no news.
+GOOD_NEWS = {
+    "never": "Every track has been fetched",
+    "stale": "Every track is fresh",
+    "aged": "No track is aged",
+    "failing": "No track failed last",
+}
+
+
 class TrackList(ChangeList):
     """A page of the list: one filter, one column that orders it."""
 
@@ -204,6 +213,12 @@ class TrackList(ChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Track]:
         self.selection = filter_of(request.GET)
         return self.selection.apply(super().get_queryset(request, exclude_parameters))
+
+    @property
+    def good_news(self) -> str:
+        """What to say of a list with nothing in it, where that is as it should be; else nothing."""
+        parameters = self.selection.as_parameters()
+        return GOOD_NEWS.get(self.selection.freshness, "") if [*parameters] == ["freshness"] else ""
 
     def get_ordering_field_columns(self) -> dict[int, str]:
         """Return the first column that was asked for: of two, no index has the order."""

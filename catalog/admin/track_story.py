@@ -207,7 +207,7 @@ class Story:
 
     @property
     def freshness_colour(self) -> str:
-        return {"never fetched": "info", "stale": "warning", "fresh": "success"}[self.track.freshness]
+        return {"never fetched": "info", "aged": "warning", "fresh": "success"}[self.track.freshness]
 
     @cached_property
     def last_failure(self) -> FetchFailure | None:

@@ -119,7 +119,7 @@ def _beat_trouble(found: Health, now: datetime) -> Trouble | None:
     is_swept = found.swept_at is None or now - found.swept_at <= 2 * interval + SWEEP_PATIENCE
     if found.workers and not is_swept:
         return Trouble(
-            f"Workers are alive, but none has carried out beat's sweep {_for(found.swept_at, now)}.",
+            f"Workers are alive, but none has carried out beat's housekeeping {_for(found.swept_at, now)}.",
             "They may be stuck or too few: look into their logs, or start more:",
             "celery -A config worker",
         )

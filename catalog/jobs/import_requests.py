@@ -43,7 +43,7 @@ def request_import(
     source = (artist_name[:80] or f"artist {artist_uuid}") if artist_uuid else "top songs"
     return make_job(
         task_type=Type.IMPORT,
-        title=f"Import of {source}, {limit:,} from position {offset:,}",
+        title=f"Import of {source}, {limit:,} from place {offset + 1:,}",
         request={
             "what": "import",
             "artist_uuid": str(artist_uuid) if artist_uuid else None,

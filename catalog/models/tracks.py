@@ -256,7 +256,7 @@ class Track(models.Model):
         """How recent the metadata are, in words."""
         if self.metadata_fetched_at is None:
             return "never fetched"
-        return "stale" if self.is_stale else "fresh"
+        return "aged" if self.is_stale else "fresh"
 
     @property
     def initials(self) -> str:

@@ -224,6 +224,43 @@ def test_the_dialog_of_the_list_states_the_price_of_all_or_of_the_ticked(
     assert not MetadataFetchTask.objects.exists()
 
 
+def test_the_price_of_the_whole_list_follows_the_platforms_and_keeps_to_its_filter(
+    staff_client, make_track, broker, simulator
+):
+    tracks = [make_track(number, genre="pop" if number < 5 else "rock") for number in range(8)]
+    whole = {"_selected_action": tracks[0].pk, "select_across": "1", "genre": "pop"}
+    chosen = {"platforms": ["spotify", "youtube"], "days": "180", "_form_submitted": "True"}
+
+    price = staff_client.get(dialog_address("audience_price", **whole, **chosen))
+
+    assertContains(price, "<strong>5 tracks</strong>")
+    assertContains(price, "about 20 API calls")
+
+
+@pytest.mark.parametrize("is_one", [True, False])
+def test_a_dialog_about_missing_days_says_when_there_is_none(staff_client, make_track, broker, track, is_one):
+    whole = make_track(1)
+    add_audience(whole, days_from(FIRST, list(range(100))))
+    for chosen, is_nothing in ((whole, True), (track, False)):
+        query = {"track": chosen.pk} if is_one else {"_selected_action": chosen.pk}
+        price = staff_client.get(dialog_address("audience_price", days="gaps", **query))
+        said = "No series lacks a day in between on Spotify. Nothing would be fetched"
+        assert (said in price.content.decode(), "data-nothing" in price.content.decode()) == (is_nothing,) * 2
+
+
+def test_the_confirmation_leads_to_the_dialog_with_the_same_tracks(staff_client, make_track, broker):
+    track = make_track(genre="pop")
+    dialog = reverse("admin:catalog_track_fetch_all_audience")
+    ticked = act(staff_client, "fetch_audience_of_chosen", track)
+    assertContains(ticked, f'hx-get="{dialog}"')
+    assertContains(ticked, 'hx-params="_selected_action,select_across"')
+    assertContains(ticked, "Other platforms or days …")
+    form = {"action": "fetch_audience_of_chosen", "select_across": "1", "_selected_action": track.pk}
+    make_track(1, genre="pop", name="Blue")
+    whole = staff_client.post(f"{LIST}?genre=pop&q=blue&o=1", form)
+    assertContains(whole, f'hx-get="{dialog}?genre=pop&amp;q=blue"')
+
+
 def test_the_button_makes_a_job_for_the_ticked_and_a_second_click_joins_it(
     staff_client, make_track, broker, simulator
 ):

@@ -58,6 +58,7 @@ def test_without_ticks_the_dialog_states_the_price_of_everything_stale(
 
     assertContains(dialog, "<strong>12 tracks</strong>")
     assertContains(dialog, "<strong>about 2 API calls")
+    assertNotContains(dialog, "data-nothing")
     assert simulator.state.calls.total() == 0
 
 
@@ -135,10 +136,26 @@ def test_the_dialog_of_the_page_is_sent_to_the_jobs_page(staff_client, tracks, b
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("button", ["fetch_all_metadata", "fetch_all_audience"])
+def test_without_ticks_the_dialog_says_that_the_filter_is_not_used(staff_client, tracks, broker, button):
+    dialog = reverse(f"admin:catalog_track_{button}")
+
+    filtered = staff_client.get(dialog, {"genre": "pop", "q": "blue"})
+
+    assertContains(filtered, "<strong>The list's filter “with “blue”, of genre pop” is not used</strong>")
+    assertContains(filtered, "To fetch only these, close this and tick them")
+    for query in ({"o": "1"}, {"genre": "pop", "_selected_action": tracks[0].pk}, {"nonsense": "1"}):
+        assertNotContains(staff_client.get(dialog, query), "is not used")
+
+
+@pytest.mark.django_db
 def test_with_nothing_stale_the_dialog_says_that_no_call_would_be_spent(staff_client, make_track, broker):
     make_track(metadata_fetched_at=timezone.now())
 
-    assertContains(staff_client.get(address()), "Nothing would be fetched and no call spent.")
+    dialog = staff_client.get(address())
+    assertContains(dialog, "Nothing would be fetched and no call spent.")
+    # What the script takes the button's word from.
+    assertContains(dialog, "data-nothing")
 
 
 @pytest.mark.django_db
@@ -153,13 +170,16 @@ def test_with_nothing_stale_a_click_makes_no_job_and_says_why(staff_client, make
 
 @pytest.mark.django_db
 def test_with_all_pages_ticked_the_dialog_states_the_price_of_the_filtered_list(
-    staff_client, tracks, broker, simulator
+    staff_client, tracks, broker, simulator, settings
 ):
+    settings.SOUNDCHARTS_CALLS_PER_MINUTE = 5000
     dialog = staff_client.get(address(tracks[0].pk, select_across="1", freshness="stale", o="1", q=""))
 
     assertContains(dialog, "<strong>Tracks that are stale (never fetched or aged)</strong>")
     assertContains(dialog, "<strong>12 tracks</strong>")
-    assertContains(dialog, "<strong>about 2 API calls</strong>; it takes less than a minute")
+    assertContains(
+        dialog, "<strong>about 2 API calls</strong>; it takes less than a minute at 5,000 calls a minute."
+    )
     assert simulator.state.calls.total() == 0
 
 

@@ -29,7 +29,7 @@ def address() -> str:
 
 
 def fill_in(client: Client, **values: object):
-    form = {"source": "top", "limit": "20", "offset": "0", "step": "continue"}
+    form = {"source": "top", "limit": "20", "place": "1", "step": "continue"}
     return client.post(address(), form | values)
 
 
@@ -98,8 +98,8 @@ def test_the_first_step_spends_nothing_and_makes_no_job(staff_client, simulator)
         ({"limit": "50001"}, "less than or equal to 50000"),
         ({"limit": ""}, "This field is required"),
         ({"limit": "many"}, "Enter a whole number"),
-        ({"offset": "-1"}, "greater than or equal to 0"),
-        ({"limit": "2", "offset": "49999"}, "lists the first 50,000 songs"),
+        ({"place": "0"}, "greater than or equal to 1"),
+        ({"limit": "2", "place": "50000"}, "lists the first 50,000 songs"),
         ({"source": "artist", "artist_uuid": "<script>alert(1)</script>"}, "Enter a valid UUID"),
         ({"source": "artist", "artist_uuid": "x" * 10_000}, "Enter a valid UUID"),
         ({"source": "artist"}, "Give an artist&#x27;s UUID, or search for a name."),
@@ -121,7 +121,7 @@ def test_nonsense_is_refused_in_the_form_and_what_was_typed_stays(staff_client, 
     assertContains(page, sentence)
     assertNotContains(page, "<script>alert")
     for name, value in values.items():
-        if name in ("text", "artist_name", "limit", "offset"):
+        if name in ("text", "artist_name", "limit", "place"):
             assert page.context["form"][name].value() == value
     assert ImportDraft.objects.count() == 0
 
@@ -206,7 +206,8 @@ def test_a_table_of_any_make_is_read_with_its_header_and_the_likeliest_column(st
     assertContains(page, "The first row, “ISRC”, is taken for the heading.")
     first_line = 5 if content.startswith(b"sep=") else 4
     assertContains(
-        page, f'">{first_line}</td><td>(empty)</td><td>Invalid: Nothing in the column “ISRC”.</td>'
+        page,
+        f'">{first_line}</td><td class="ln-entry">(empty)</td><td>Invalid: Nothing in the column “ISRC”.',
     )
     assertNotContains(page, "<b>x</b>")
 
@@ -297,10 +298,11 @@ def test_what_would_come_of_a_list_is_counted_with_its_price(staff_client, simul
     }
     # 2 calls for 20 uuids, 1 for the ISRC, 1 for the three that are here and stale.
     assertContains(page, "About 4 API calls")
-    assertContains(page, "this takes less than a minute")
+    assertContains(page, "This takes less than a minute at")
     assertContains(page, "Import (4 API calls)")
     assertContains(
-        page, '<td data-label="Line">39</td><td>junk</td><td>Invalid: Neither a UUID nor an ISRC.</td>'
+        page,
+        '">39</td><td class="ln-entry">junk</td><td>Invalid: Neither a UUID nor an ISRC.</td>',
     )
     assertContains(page, "Duplicate: the same as in line 1.")
     assert simulator.state.calls.total() == 0
@@ -458,7 +460,7 @@ def test_a_list_that_is_shorter_than_asked_for_says_so(staff_client, broker, sim
 @pytest.mark.django_db
 def test_an_empty_page_offers_no_import(staff_client, broker, simulator):
     preview = step_two(
-        staff_client, source="artist", artist_uuid=str(simulator.artist_uuid(1)), limit="10", offset="500"
+        staff_client, source="artist", artist_uuid=str(simulator.artist_uuid(1)), limit="10", place="501"
     )
     page = staff_client.post(preview, {"do": "ask"}, follow=True)
     assert not page.context["can_confirm"]
@@ -469,7 +471,7 @@ def test_an_empty_page_offers_no_import(staff_client, broker, simulator):
 
 
 def search(client: Client, name: str, **values: str):
-    form = {"source": "artist", "artist_name": name, "limit": "30", "offset": "0", "step": "search"}
+    form = {"source": "artist", "artist_name": name, "limit": "30", "place": "1", "step": "search"}
     return client.post(address(), form | values, follow=True)
 
 
@@ -481,15 +483,19 @@ def test_an_artist_is_searched_for_chosen_and_imported(staff_client, broker, sim
 
     assertContains(page, f'name="artist" value="{uuid}"')
     assertContains(page, simulator.catalogue.artist(ARTIST)["imageUrl"])
+    assertContains(page, f'<small class="ln-below">{uuid}</small>')
+    # How many stands above what a press on an artist goes on with.
+    said = page.content.decode()
+    assert said.index('name="limit"') < said.index('name="place"') < said.index('name="artist" value=')
     assert simulator.state.calls == {"artist_search": 1}
     assert sum(ApiUsage.objects.values_list("calls", flat=True)) == simulator.state.quota_used == 1
     back = page.redirect_chain[-1][0]
-    chosen = staff_client.post(back, {"artist": str(uuid), "source": "top", "limit": "30", "offset": "0"})
+    chosen = staff_client.post(back, {"artist": str(uuid), "source": "top", "limit": "30", "place": "1"})
     preview = chosen.headers["Location"]
-    assertContains(staff_client.get(preview), f"30 songs of {name} from position 0")
+    assertContains(staff_client.get(preview), f"30 songs of {name} from place 1")
     confirm(staff_client, preview)
     job = MetadataFetchTask.objects.get()
-    assert job.title == f"Import of {name}, 30 from position 0"
+    assert job.title == f"Import of {name}, 30 from place 1"
     work_on_job(job.pk)
     songs = {simulator.song_uuid(index) for index in simulator.catalogue.songs_of_artist(ARTIST)}
     assert set(Track.objects.values_list("uuid", flat=True)) < songs
@@ -534,7 +540,13 @@ def test_names_and_pictures_of_artists_are_untrusted(staff_client, broker, simul
 
 @pytest.mark.django_db(transaction=True)
 def test_top_songs_are_added_and_then_their_metadata_fetched(staff_client, broker, simulator):
-    confirm(staff_client, step_two(staff_client, limit="20", offset="5"))
+    preview = step_two(staff_client, limit="20", place="6")
+    assertContains(staff_client.get(preview), "20 of the top songs from place 6")
+    # Counted from 0 inside, and from 1 again for whoever goes back.
+    draft = ImportDraft.objects.get()
+    assert draft.offset == 5
+    assert staff_client.get(address(), {"draft": draft.pk}).context["form"]["place"].value() == 6
+    confirm(staff_client, preview)
     work_on_job(MetadataFetchTask.objects.get().pk)
     assert Track.objects.never_fetched().count() == 20
 

@@ -135,13 +135,13 @@ def test_filter_and_search_hold_together(staff_client, make_track):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("days", "label"), [(None, "never fetched"), (31, "stale"), (29, "fresh")])
+@pytest.mark.parametrize(("days", "label"), [(None, "never fetched"), (31, "aged"), (29, "fresh")])
 def test_the_freshness_of_a_track_is_in_its_row(staff_client, make_track, days, label):
     make_track(metadata_fetched_at=None if days is None else timezone.now() - timedelta(days=days))
 
     row = staff_client.get(TRACKS).content.decode().partition("result_list")[2]
 
-    labels = {"never fetched", "stale", "fresh"}
+    labels = {"never fetched", "aged", "stale", "fresh"}
     assert {word for word in labels if f">{word}<" in re.sub(r"\s*([<>])\s*", r"\1", row)} == {label}
 
 

@@ -33,6 +33,7 @@ SAVED = {
     "tracks_per_run": "",
 }
 CONFIRMED = {"_form_submitted": "on"}
+RUN_AUDIENCE = reverse_lazy("admin:catalog_refreshpolicy_run_now", args=("audience",))
 
 
 def row() -> PeriodicTask:
@@ -330,3 +331,27 @@ def test_run_now_with_everything_fresh_says_so(staff_client, make_track, broker)
     page = staff_client.post(RUN, CONFIRMED, follow=True)
     assertContains(page, "Nothing is stale. Nothing was queued")
     assert not MetadataFetchTask.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_dialog_names_what_would_run_and_marks_a_run_that_would_do_nothing(
+    staff_client, make_track, broker
+):
+    assertContains(staff_client.get(RUN), "Run now: refresh of stale metadata</h1>")
+    assertContains(staff_client.get(RUN), "data-nothing")
+    make_track()
+    assertContains(staff_client.get(RUN_AUDIENCE), "Run now: refresh of audience</h1>")
+    assertNotContains(staff_client.get(RUN_AUDIENCE), "data-nothing")
+
+
+@pytest.mark.django_db
+def test_the_cost_names_what_is_stale_and_waits(staff_client, make_track, broker):
+    make_track(metadata_retry_at=timezone.now() + timedelta(days=1))
+    said = "Left out: 1 track that Soundcharts did not know last time and that is asked for again later."
+    assertContains(
+        staff_client.get(PRICE), f"No track is due. A run now would fetch nothing and spend no call. {said}"
+    )
+    assertContains(staff_client.get(PRICE, {"max_age_days": "7"}), said)
+    make_track(1)
+    assertContains(staff_client.get(PRICE), "<strong>1 track</strong>")
+    assertContains(staff_client.get(PRICE), said)

@@ -69,6 +69,36 @@ def test_an_edit_is_saved_and_ticked_as_made_by_hand(staff_client, make_track):
     assert (track.name, track.label, track.edited_fields) == ("After", "Label", ["name"])
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("typed", ["bad", "USUM7190076", "USUM71900764 x"])
+def test_what_is_no_isrc_is_refused_with_what_one_looks_like(staff_client, make_track, typed):
+    track = make_track(name="Before", isrc="GBAAA0000001")
+
+    page = save(staff_client, track, open_form(staff_client, track), isrc=typed, name="After")
+
+    assertContains(page, "This is no ISRC: it has two letters, three letters or digits, and seven digits")
+    assert (track.name, track.isrc, track.edited_fields) == ("Before", "GBAAA0000001", [])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("typed", "kept"), [("us-um7-19-00764", "USUM71900764"), ("", "")])
+def test_an_isrc_is_kept_in_its_one_spelling_and_may_be_emptied(staff_client, make_track, typed, kept):
+    track = make_track(isrc="GBAAA0000001")
+
+    save(staff_client, track, open_form(staff_client, track), isrc=typed)
+
+    assert (track.isrc, track.edited_fields) == (kept, ["isrc"])
+
+
+@pytest.mark.django_db
+def test_what_soundcharts_sent_for_an_isrc_hinders_no_other_edit(staff_client, make_track):
+    track = make_track(isrc="sent so")
+
+    save(staff_client, track, open_form(staff_client, track), name="After")
+
+    assert (track.name, track.isrc, track.edited_fields) == ("After", "sent so", ["name"])
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_people_who_edit_at_once_both_keep_their_fields(staff_client, make_track):
     track = make_track(name="Before", label="Label")

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 
 import pytest
+from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from catalog import jobs
@@ -67,6 +68,26 @@ def test_a_search_that_finds_no_track_says_what_it_looks_for_and_the_way_back(st
     assertContains(page, "No track fits")
     assertContains(page, "Tracks with “&lt;nothing&gt;”, that are fresh: there are none.")
     assertContains(page, '<a class="ln-button ln-main" href="?">Show all tracks</a>')
+
+
+@pytest.mark.parametrize(
+    ("freshness", "words"),
+    [
+        ("never", "Every track has been fetched"),
+        ("stale", "Every track is fresh"),
+        ("aged", "No track is aged"),
+        ("failing", "No track failed last"),
+    ],
+)
+def test_that_nothing_is_stale_or_failing_is_good_news(staff_client, make_track, freshness, words):
+    make_track(0, metadata_fetched_at=timezone.now())
+
+    page = staff_client.get(TRACKS, {"freshness": freshness})
+    assertContains(page, words)
+    assertContains(page, "which is as it should be")
+    for other in ("No track fits", "Search finds", "Is it not here yet?"):
+        assertNotContains(page, other)
+    assertContains(staff_client.get(TRACKS, {"freshness": freshness, "genre": "pop"}), "No track fits")
 
 
 @pytest.mark.parametrize(
@@ -144,3 +165,13 @@ def test_a_filtered_list_of_tracks_says_in_words_what_it_shows(staff_client, mak
     page = staff_client.get(TRACKS, {"freshness": "failing"})
     assertContains(page, "<strong>Tracks whose last fetch failed.</strong>")
     assertNotContains(staff_client.get(TRACKS), "Show all tracks")
+
+
+def test_the_filter_of_tasks_by_time_says_that_it_is_about_when(staff_client, job):
+    assertContains(staff_client.get("/admin/catalog/metadatafetchtask/"), "By when it was asked for")
+
+
+def test_housekeeping_is_called_the_same_on_the_dashboard_and_on_the_schedule(staff_client):
+    for address in ("/admin/", "/admin/catalog/refreshpolicy/"):
+        assertContains(staff_client.get(address), "Housekeeping")
+    assertNotContains(staff_client.get("/admin/"), "Sweep")

@@ -14,11 +14,21 @@
     box().setAttribute("role", "dialog");
     box().setAttribute("aria-modal", "true");
     box().setAttribute("aria-labelledby", "dialog-title");
-    const first = box().querySelector("input:not([type=hidden]), select, textarea") ?? box().querySelector("[type=submit]");
+    const first = box().querySelector("input:not([type=hidden]), select, textarea") ?? box().querySelector("[type=submit]:enabled, a[href]");
     first?.focus();
   }
 
+  /* What a dialog would do depends on what is chosen in it, and its price is asked for anew: where it says that there is
+     nothing to do, there is nothing to press. */
+  function follow() {
+    const button = box().querySelector("[type=submit]");
+    if (!button) return;
+    button.disabled = Boolean(box().querySelector("[data-nothing]"));
+    for (const name of ["cursor-not-allowed", "opacity-50"]) button.classList.toggle(name, button.disabled);
+  }
+
   function watch() {
+    new MutationObserver(follow).observe(box(), { childList: true, subtree: true });
     let wasOpen = isOpen();
     // The theme shows and hides dialogs by a style.
     new MutationObserver(() => {
