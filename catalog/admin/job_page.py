@@ -130,7 +130,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
                 question = f"Try the {tracks}{kind} again?"
                 price = _price(_calls_for_failures(job, count), quota_left)
                 sentences = [
-                    f"A new task is made for them. It will spend {price}.",
+                    f"That is a new task. It will spend {price}.",
                     "Tracks that were fetched since this task ended are skipped and cost nothing.",
                 ]
                 if code:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def step_one(client: Client, **values: object) -> str:
     """Fill in the first step; return the address that it leads to."""
-    form = {"source": "top", "limit": "150", "offset": "0", "step": "continue"}
+    form = {"source": "top", "limit": "150", "place": "1", "step": "continue"}
     address = reverse("admin:catalog_track_import_from_api")
     return client.post(address, form | values).headers.get("Location", "")
 

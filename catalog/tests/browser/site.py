@@ -15,7 +15,6 @@ from django.conf import settings
 from django.test.utils import override_settings
 
 from catalog.models import FetchChunk, MetadataFetchTask, Track
-from catalog.tests.gate import GIVE_UP_SECONDS
 from catalog.tests.workers import database_url, wait_until, workers
 from conftest import API_KEY, use_broker
 from soundcharts.simulator import Simulator
@@ -25,8 +24,8 @@ PASSWORD = "a password for tests"
 HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Only a test that fails waits so long, for what is started and for what is to end.
 START_SECONDS = 120
-# As long as a call may wait at a gate, so that it is never tried again meanwhile.
-CALL_SECONDS = str(GIVE_UP_SECONDS)
+# A call that waits at a gate is not tried again meanwhile.
+CALL_SECONDS = "60"
 
 
 @dataclass
