@@ -14,6 +14,8 @@ from catalog.fetching import work_on_job
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.addresses import page_of
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 LIST = "/admin/catalog/track/"
 IN_BACKGROUND, BULK_TASK = "fetch_in_background", "create_bulk_task"
 both_actions = pytest.mark.parametrize("action", [IN_BACKGROUND, BULK_TASK])

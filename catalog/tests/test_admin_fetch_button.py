@@ -17,6 +17,8 @@ from catalog.models import FetchFailure, MetadataFetchTask, Track
 from catalog.tests.gate import GIVE_UP_SECONDS, gate
 from catalog.tests.workers import wait_until
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 CONFIRMED = {"_form_submitted": "on"}
 UNKNOWN = 10_000
 

@@ -24,6 +24,8 @@ from catalog.tests.addresses import page_of
 from soundcharts.errors import SoundchartsError
 from soundcharts.service import get_service
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 CONFIRMED = {"_form_submitted": "on"}
 HTMX = {"HX-Request": "true"}
 UNKNOWN = 10_000
