@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from catalog import jobs
 from catalog.explanations import Explanation, explain
-from catalog.fetching import count_import_calls
+from catalog.fetching import count_import_calls, count_songs_to_follow
 from catalog.jobs.events import MOST_EVENTS
 from catalog.jobs.states import TRANSITIONS
 from catalog.models import MetadataFetchTask
@@ -64,7 +64,7 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
     account = current_account()
     quota_left = account.quota_remaining if account else None
     groups = failure_groups(job, quota_left=quota_left)
-    is_saving = job.status in STOPPED and _remaining(job) > 0 and jobs.is_under_way(job.pk)
+    is_saving = job.status in STOPPED and job.remaining_tracks > 0 and jobs.is_under_way(job.pk)
     return {
         "job": job,
         # Until the last lease is given back, or expires where a worker has died.
@@ -98,7 +98,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
     The question is empty where there is nothing to do.
     """
     quota_left = remaining_calls()
-    done, remaining = f"{job.processed_tracks:,}", _remaining(job)
+    done, remaining = f"{job.processed_tracks:,}", job.remaining_tracks
     question, sentences, button, nothing = "", [], "", f"This task is {job.get_status_display().lower()}."
     match verb:
         case "resume" if job.status == Status.PAUSED:
@@ -214,13 +214,9 @@ def _calls_for_failures(job: MetadataFetchTask, count: int) -> int:
     return estimate_calls(count) if is_listing else count_calls(job, count)
 
 
-def _remaining(job: MetadataFetchTask) -> int:
-    return max(job.total_tracks - job.processed_tracks, 0)
-
-
 def _remaining_price(job: MetadataFetchTask, quota_left: int | None) -> str:
     """Return what an active job still spends, in words; of an import also what it leads to."""
-    calls = count_calls(job, _remaining(job))
+    calls = count_calls(job, job.remaining_tracks)
     if not job.is_import or not (metadata := estimate_calls(_tracks_that_follow(job))):
         return _price(calls, quota_left)
     left = Price(calls + metadata, quota_left).what_is_left
@@ -232,9 +228,8 @@ def _tracks_that_follow(job: MetadataFetchTask) -> int:
     follow_up = job.follow_ups.filter(dedupe_key=f"imported:{job.pk}").first()
     if follow_up is not None and not follow_up.is_active:
         return 0  # It takes no more tracks.
-    # The songs of a pasted list come with their metadata.
-    to_come = 0 if job.is_list_import else _remaining(job)
-    return to_come + (_remaining(follow_up) if follow_up is not None else 0)
+    queued = follow_up.remaining_tracks if follow_up is not None else 0
+    return count_songs_to_follow(job) + queued
 
 
 def _price(calls: int, quota_left: int | None) -> str:
@@ -251,7 +246,7 @@ def _pace_context(job: MetadataFetchTask, *, now: datetime) -> dict[str, Any]:
     if pace < 1:
         words = f"{pace * 60:.1f} a minute"
     more = "at least " if job.planned_at is None else "about "
-    return {"pace": words, "time_left": more + length_of_time(_remaining(job) / pace)}
+    return {"pace": words, "time_left": more + length_of_time(job.remaining_tracks / pace)}
 
 
 def _advice(job: MetadataFetchTask) -> str:

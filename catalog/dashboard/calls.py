@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from catalog.fetching import count_import_calls
+from catalog.fetching import count_import_calls, count_songs_to_follow
 from catalog.models import ApiAccount, ApiUsage, MetadataFetchTask
 from catalog.prices import estimate_calls, estimate_job_calls
 
@@ -120,15 +120,13 @@ def _calls_needed() -> int:
     active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
     # One by one: each has platforms and days of its own.
     needed = sum(
-        estimate_job_calls(job.request, max(0, job.total_tracks - job.processed_tracks))
+        estimate_job_calls(job.request, job.remaining_tracks)
         for job in active.filter(task_type__in=MetadataFetchTask.AUDIENCE)
     )
     fetched = active.exclude(task_type__in=(*MetadataFetchTask.AUDIENCE, MetadataFetchTask.Type.IMPORT))
     left_of_each = F("total_tracks") - F("processed_tracks")
     to_fetch = max(0, fetched.aggregate(left=Sum(left_of_each, default=0))["left"])
     for job in active.filter(task_type=MetadataFetchTask.Type.IMPORT):
-        left = max(0, job.total_tracks - job.processed_tracks)
-        needed += count_import_calls(job, left)
-        # The songs of a pasted list come with their metadata.
-        to_fetch += 0 if job.is_list_import else left
+        needed += count_import_calls(job, job.remaining_tracks)
+        to_fetch += count_songs_to_follow(job)
     return needed + estimate_calls(to_fetch)

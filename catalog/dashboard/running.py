@@ -127,11 +127,10 @@ def is_sensible(older: Mark, newer: Mark, current: Mark) -> bool:
 
 def _describe(job: MetadataFetchTask, older: Mark, current: Mark, now: datetime) -> ActiveJob:
     pace = _pace(job, older, current, now) if job.status == Status.RUNNING else None
-    remaining = job.total_tracks - job.processed_tracks
     left = ""
     # While it is planned, nobody knows how much there is to do.
-    if pace is not None and pace.rate > 0 and job.planned_at is not None and remaining > 0:
-        left = length_of_time(max(1.0, remaining / pace.rate))
+    if pace is not None and pace.rate > 0 and job.planned_at is not None and job.remaining_tracks:
+        left = length_of_time(max(1.0, job.remaining_tracks / pace.rate))
     return ActiveJob(job, pace, left, explain(job.error_code) if job.error_code else None)
 
 

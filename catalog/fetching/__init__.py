@@ -13,11 +13,12 @@ lists      UUIDs and ISRCs that somebody brought, which become tracks
 """
 
 from catalog.fetching.chunks import fetch_audience_now, fetch_track_now, run_chunk, work_on_job
-from catalog.fetching.imports import LIST_PAGE, count_import_calls
+from catalog.fetching.imports import LIST_PAGE, count_import_calls, count_songs_to_follow
 
 __all__ = [
     "LIST_PAGE",
     "count_import_calls",
+    "count_songs_to_follow",
     "fetch_audience_now",
     "fetch_track_now",
     "run_chunk",

@@ -136,6 +136,14 @@ def count_import_calls(job: MetadataFetchTask, count: int) -> int:
     return estimate_calls(math.ceil(uuids * share)) + math.ceil(isrcs * share)
 
 
+def count_songs_to_follow(job: MetadataFetchTask) -> int:
+    """Return of how many songs an import, as far as it still goes, leaves the metadata to be asked for.
+
+    Those of a pasted list come with their metadata.
+    """
+    return 0 if job.is_list_import else job.remaining_tracks
+
+
 def why_listing_failed(artist_uuid: object, error: SoundchartsError) -> str:
     """Return what an error means for a list of songs, in words that say what to do."""
     if error.code == "forbidden" and not artist_uuid:

@@ -148,6 +148,11 @@ class MetadataFetchTask(models.Model):
         return self.is_import and "list" in self.request
 
     @property
+    def remaining_tracks(self) -> int:
+        """How many of its tracks, or songs, have no outcome yet, as far as they are planned."""
+        return max(0, self.total_tracks - self.processed_tracks)
+
+    @property
     def is_audience(self) -> bool:
         return self.task_type in self.AUDIENCE
 

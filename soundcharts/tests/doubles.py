@@ -1,4 +1,4 @@
-"""A limit that lets every call through and remembers what it was asked."""
+"""Stand-ins for the tests: a limit that lets every call through, a clock that is moved by hand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from soundcharts.errors import RateLimited
 
 API_KEY = "the-api-key-of-the-tests"
 KEYS = ApiKeyCredentials(app_id="the-app", api_key=API_KEY)
+
+
+class Clock:
+    """A monotonic clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 class FakeLimiter:

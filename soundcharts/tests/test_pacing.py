@@ -8,16 +8,7 @@ import pytest
 
 from soundcharts import pacing
 from soundcharts.pacing import HORIZON, LocalPacer, Pace, Paces
-
-
-class Clock:
-    """A monotonic clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from soundcharts.tests.doubles import Clock
 
 
 @pytest.fixture

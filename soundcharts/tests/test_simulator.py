@@ -24,6 +24,7 @@ from soundcharts.simulator import ABSENT, Catalogue, Simulator
 from soundcharts.simulator import state as state_module
 from soundcharts.simulator.audience import AudienceSeries
 from soundcharts.simulator.faults import CALL_FAULTS, DATA_FAULTS
+from soundcharts.tests.doubles import Clock
 
 KEYS = {"x-app-id": "soundcharts", "x-api-key": "soundcharts"}
 TOP_SORT = {"sort": {"platform": "spotify", "metricType": "streams", "order": "desc"}, "filters": []}
@@ -57,15 +58,6 @@ class Caller:
     def songs(self, *indexes: int, **options: Any) -> requests.Response:
         names = ",".join(str(self.simulator.song_uuid(index)) for index in indexes)
         return self.get(f"/api/v2.25/song/{names}", **options)
-
-
-class Clock:
-    """What the simulator takes for the time, moved by hand."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture
