@@ -8,7 +8,8 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from catalog import jobs
-from catalog.models import MetadataFetchTask, TrackAudience
+from catalog.models import MetadataFetchTask
+from catalog.tests.audiences import add_audience
 from catalog.tests.browser.pages import FAILURES, TASKS, TRACKS
 from catalog.tests.browser.steps import UNKNOWN, choose
 
@@ -24,9 +25,8 @@ def phone(open_browser):
 @pytest.fixture
 def loved_track(add_tracks):
     (track,) = add_tracks(1, name="Song", metadata_fetched_at=timezone.now())
-    TrackAudience.objects.create(
-        track=track,
-        platform="spotify",
+    add_audience(
+        track,
         latest_day="2026-11-24",
         latest_value=25_459_766_597,
         gain=55_264_588,

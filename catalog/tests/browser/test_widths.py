@@ -5,7 +5,8 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from catalog import jobs
-from catalog.models import TrackAudience, TrackChange
+from catalog.models import TrackChange
+from catalog.tests.audiences import add_audience
 
 TRACKS = "/admin/catalog/track/"
 # In pixels; less than the width of a fingertip is missed.
@@ -101,9 +102,8 @@ def test_the_list_of_tracks_fits_a_small_desk_with_all_its_columns(open_browser,
         metadata_error="not_found",
         metadata_fetched_at=timezone.now(),
     )
-    TrackAudience.objects.create(
-        track=track,
-        platform="spotify",
+    add_audience(
+        track,
         latest_day="2026-11-24",
         latest_value=114_273_541,
         gain=2_447_241,
