@@ -45,6 +45,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Soundcharts sent something else than what it documents, so nothing of it was saved.",
         "Try again later. If it stays so, the failure's message says what was wrong with the answer.",
     ),
+    "incomplete_response": Explanation(
+        "Answer incomplete",
+        "Soundcharts answered in part: it named errors, or left out something that it promised. What came "
+        "was saved.",
+        "Try again later. If it stays so, ask Soundcharts about it.",
+    ),
     "answers_unreadable": Explanation(
         "Answers make no sense",
         "Several batches in a row were answered with something that could not be read. What was not tried is "
@@ -101,6 +107,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "rarely.",
         is_best_left=True,
     ),
+    "moved": Explanation(
+        "Merged at Soundcharts",
+        "Soundcharts merged this song into another one, with another UUID. The track keeps the data it has.",
+        "Use the new UUID, which the message names.",
+        is_best_left=True,
+    ),
     "invalid_request": Explanation(
         "Request refused",
         "Soundcharts rejected the request itself; asking again in the same way does not help.",
@@ -153,6 +165,12 @@ OF_IMPORTED_ROWS: dict[str, Explanation] = {
         "Withdrawn at Soundcharts",
         "Soundcharts has taken this recording out of its catalogue, so no track was added.",
         "Nothing needs to be done: nothing asks for it again by itself.",
+        is_best_left=True,
+    ),
+    "moved": Explanation(
+        "Merged at Soundcharts",
+        "Soundcharts merged this song into another one, with another UUID.",
+        "Import the new UUID, which the message names.",
         is_best_left=True,
     ),
     "invalid_request": Explanation(

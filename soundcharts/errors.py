@@ -7,7 +7,8 @@ No exception of requests, urllib3, redis, ssl or json leaves this package; calle
     ├── DeadlineExceeded          temporary     no whole answer in the time allowed
     ├── UpstreamUnavailable       temporary     5xx
     ├── InvalidResponse           temporary     an answer that is not what the API documents
-    │   └── TruncatedResponse     temporary     ... because it ends in the middle
+    │   ├── TruncatedResponse     temporary     ... because it ends in the middle
+    │   └── IncompleteResponse    temporary     ... because it names errors or lacks items that it promises
     ├── RateLimited               temporary     429, too many calls a minute (has retry_after)
     ├── CalledOff                 temporary     nobody wanted it any more before it began
     ├── QuotaExhausted            stops all     429, the plan has no calls left
@@ -15,6 +16,7 @@ No exception of requests, urllib3, redis, ssl or json leaves this package; calle
     ├── Forbidden                 stops all     403 (of audience: PlatformForbidden, SongForbidden)
     ├── NotFound                                404
     ├── Blacklisted                             410
+    ├── Moved                                   the answer is about another song (has new_uuid)
     └── InvalidRequest                          400 and every other 4xx
 
 "temporary": the same call may succeed later. "stops all": every further call would fail the same way,
@@ -23,7 +25,13 @@ so all work should pause. Neither: this answer is final for this one song.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from soundcharts.payloads import Song
 
 
 class SoundchartsError(Exception):
@@ -100,6 +108,16 @@ class TruncatedResponse(InvalidResponse):
     default_message = "The answer from Soundcharts was cut off before its end."
 
 
+class IncompleteResponse(InvalidResponse):
+    """Say that an answer is readable but not whole: it names errors, or lacks items that it promises.
+
+    Such an answer proves no absence. What it did bring may be used.
+    """
+
+    code = "incomplete_response"
+    default_message = "Soundcharts sent only part of the answer."
+
+
 class RateLimited(SoundchartsError):
     """Say that the call would exceed the calls allowed per minute; `retry_after` says how long to wait.
 
@@ -157,6 +175,36 @@ class Blacklisted(SoundchartsError):
 
     code = "blacklisted"
     default_message = "Soundcharts has blacklisted this identifier."
+
+
+class Moved(SoundchartsError):
+    """Say that Soundcharts answers for this song with another one: the two were merged.
+
+    `new_uuid` is the uuid of the other song; `song` is that song, None if the answer only named it
+    (a redirect).
+    """
+
+    code = "moved"
+    default_message = "Soundcharts has merged this song into another one."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        new_uuid: UUID,
+        song: Song | None = None,
+        status: int | None = None,
+        path: str | None = None,
+    ) -> None:
+        super().__init__(
+            message or f"{self.default_message} Its UUID is now {new_uuid}.", status=status, path=path
+        )
+        self.new_uuid = new_uuid
+        self.song = song
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What exceptions do by themselves would leave the new uuid out.
+        return partial(type(self), self.message, new_uuid=self.new_uuid), (), self.__dict__
 
 
 class InvalidRequest(SoundchartsError):
