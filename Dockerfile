@@ -19,4 +19,4 @@ RUN SECRET_KEY=for-collectstatic SOUNDCHARTS_APP_ID=none SOUNDCHARTS_API_KEY=non
 
 USER liner-notes
 EXPOSE 8000
-CMD ["gunicorn", "config.wsgi", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4", "--access-logfile", "-"]
+CMD ["gunicorn", "config.wsgi", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4", "--graceful-timeout", "70", "--access-logfile", "-"]

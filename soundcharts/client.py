@@ -75,11 +75,21 @@ class Patience:
     max_wait: float
     total: float
 
+    def allowing(self, deadline: float, *, at_most: float) -> Patience:
+        """Return the same patience with room for the longest wait and one whole try of `deadline` seconds.
+
+        The total grows up to `at_most`; beyond that the wait shrinks.
+        """
+        total = max(self.total, min(self.max_wait + deadline, at_most))
+        return replace(self, total=total, max_wait=max(0.0, min(self.max_wait, total - deadline)))
+
 
 # A bulk caller leases what it works on for two minutes: a call that takes longer would be made again by
 # whoever gets the lease next.
 BULK = Patience(max_retries=3, max_wait=90.0, total=100.0)
 INTERACTIVE = Patience(max_retries=1, max_wait=5.0, total=12.0)
+# Nobody's call takes longer than that lease allows.
+MAX_TOTAL = BULK.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +137,7 @@ class SoundchartsClient:
         self._credentials = credentials
         self.is_interactive = interactive
         self._deadline = deadline
-        self._patience = INTERACTIVE if interactive else BULK
+        self._patience = (INTERACTIVE if interactive else BULK).allowing(deadline, at_most=MAX_TOTAL)
         if max_retries is not None:
             self._patience = replace(self._patience, max_retries=max_retries)
         self._transport = Transport(

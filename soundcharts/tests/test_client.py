@@ -28,7 +28,7 @@ from soundcharts.errors import (
     UpstreamUnavailable,
 )
 from soundcharts.metering import count_calls
-from soundcharts.tests.doubles import API_KEY, KEYS, FakeLimiter, make_client
+from soundcharts.tests.doubles import API_KEY, KEYS, Clock, FakeLimiter, make_client
 
 URL = "https://api.example/x"
 RATE_MESSAGE = {"errors": [{"key": "rate", "code": 0, "message": "You reached the Maximum Request Count."}]}
@@ -235,13 +235,42 @@ def test_interactive_call_is_tried_twice(api: responses.RequestsMock) -> None:
 def test_interactive_call_ends_within_its_total_time(
     api: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "INTERACTIVE", client_module.Patience(9, max_wait=5.0, total=0.5))
+    monkeypatch.setattr(client_module, "INTERACTIVE", client_module.Patience(9, max_wait=0.0, total=0.5))
     answers(api, 503, headers={"Retry-After": "1"})
 
     with pytest.raises(UpstreamUnavailable):
-        make_client(interactive=True, max_retries=None).get("/x")
+        make_client(interactive=True, max_retries=None, deadline=0.5).get("/x")
 
     assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+@pytest.mark.parametrize("deadline", [1.0, 10.0, 13.0, 30.0, 60.0])
+def test_a_try_gets_its_whole_deadline_after_the_longest_wait_for_a_turn(
+    monkeypatch: pytest.MonkeyPatch, interactive: bool, deadline: float
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(client_module, "time", clock)
+
+    class SlowLimiter(FakeLimiter):
+        def acquire(self, *, interactive: bool, max_wait: float) -> None:
+            clock.now += max_wait
+
+    granted: list[float] = []
+
+    def note(*args: object, seconds: float, **kwargs: object) -> None:
+        granted.append(seconds)
+        raise requests.ReadTimeout
+
+    client = make_client(limiter=SlowLimiter(), interactive=interactive, deadline=deadline)
+    monkeypatch.setattr(client._transport, "send", note)
+
+    with pytest.raises(DeadlineExceeded):
+        client.get("/x")
+
+    assert granted == [deadline]
+    # The lease of a chunk, within which no call is made again, is 120 s.
+    assert clock.now - 1000.0 + deadline <= 100.0
 
 
 def test_connection_failure_is_retried(api: responses.RequestsMock) -> None:
