@@ -7,8 +7,10 @@ import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
 
-class Migration(migrations.Migration):
+
+class Migration(LongMigration):
 
     initial = True
 

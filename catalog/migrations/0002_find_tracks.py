@@ -7,6 +7,8 @@ ten seconds on SQLite.
 import catalog.models
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
+
 # The words of a text: without accents, in lower case, cut at whatever is neither letter nor digit.
 # Only built-in functions, and in one body: a restored dump has no search path when it builds the index.
 # In PL/pgSQL, since the planner would look through SQL and forget what the function costs.
@@ -74,12 +76,6 @@ DOWN = {
 }
 
 
-def take_time(apps, schema_editor):
-    """Let a statement take longer than those that people wait for."""
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute("SET LOCAL statement_timeout = 0", params=None)
-
-
 def index_words(apps, schema_editor):
     up = {"postgresql": ON_POSTGRESQL, "sqlite": ON_SQLITE}
     for statement in up[schema_editor.connection.vendor]:
@@ -91,14 +87,13 @@ def forget_words(apps, schema_editor):
         schema_editor.execute(statement, params=None)
 
 
-class Migration(migrations.Migration):
+class Migration(LongMigration):
 
     dependencies = [
         ('catalog', '0001_initial'),
     ]
 
     operations = [
-        migrations.RunPython(take_time, take_time),
         migrations.RemoveIndex(
             model_name='track',
             name='track_name',

@@ -3,6 +3,8 @@ import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
+
 
 # Rows a statement.
 STEP = 2000
@@ -29,7 +31,7 @@ def tell_what_is_known(apps, schema_editor):
     JobEvent.objects.bulk_create(events, batch_size=STEP)
 
 
-class Migration(migrations.Migration):
+class Migration(LongMigration):
 
     dependencies = [
         ('catalog', '0003_dashboard'),

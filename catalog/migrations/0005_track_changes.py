@@ -4,8 +4,10 @@ import django.core.serializers.json
 import django.db.models.deletion
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
 
-class Migration(migrations.Migration):
+
+class Migration(LongMigration):
 
     dependencies = [
         ('admin', '0003_logentry_add_action_flag_choices'),

@@ -4,8 +4,10 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
 
-class Migration(migrations.Migration):
+
+class Migration(LongMigration):
 
     dependencies = [
         ('catalog', '0005_track_changes'),

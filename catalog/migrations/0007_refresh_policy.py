@@ -4,8 +4,10 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
 
-class Migration(migrations.Migration):
+
+class Migration(LongMigration):
 
     dependencies = [
         ('catalog', '0006_import_rows'),

@@ -2,6 +2,7 @@
 
 from django.db import migrations
 
+from catalog.migrating import LongMigration
 from catalog.roles import grant
 
 VIEWER = (
@@ -22,7 +23,7 @@ def create_groups(apps, schema_editor):
             grant(apps, using, [group], codenames)
 
 
-class Migration(migrations.Migration):
+class Migration(LongMigration):
     dependencies = [
         ("catalog", "0007_refresh_policy"),
         ("auth", "0012_alter_user_first_name_max_length"),

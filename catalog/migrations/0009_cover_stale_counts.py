@@ -3,12 +3,13 @@ indexes, and makes the same ones anew)."""
 
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
 from catalog.models.tracks import SortKey
 
 COUNTED = ("metadata_fetched_at", "metadata_retry_at")
 
 
-class Migration(migrations.Migration):
+class Migration(LongMigration):
     dependencies = [("catalog", "0008_groups")]
 
     operations = [

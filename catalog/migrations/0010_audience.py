@@ -11,6 +11,8 @@ from importlib import import_module
 import django.db.models.deletion
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
+
 words = import_module("catalog.migrations.0002_find_tracks")
 
 CREATE_DAYS = """
@@ -45,14 +47,13 @@ def keep_words(apps, schema_editor):
             schema_editor.execute(statement, params=None)
 
 
-class Migration(migrations.Migration):
+class Migration(LongMigration):
 
     dependencies = [
         ('catalog', '0009_cover_stale_counts'),
     ]
 
     operations = [
-        migrations.RunPython(words.take_time, words.take_time),
         migrations.CreateModel(
             name='TrackAudience',
             fields=[

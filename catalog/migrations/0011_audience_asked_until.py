@@ -2,8 +2,10 @@
 
 from django.db import migrations, models
 
+from catalog.migrating import LongMigration
 
-class Migration(migrations.Migration):
+
+class Migration(LongMigration):
 
     dependencies = [
         ('catalog', '0010_audience'),
