@@ -98,7 +98,8 @@ def _aged(
 
 def _with_gaps(platforms: list[str], after_id: int) -> QuerySet[Any, int]:
     found = TrackAudience.objects.filter(platform__in=platforms, missing_days__gt=0, track__gt=after_id)
-    return found.order_by("track").values_list("track_id", flat=True).distinct()
+    # Not by "track", which would be in the order of tracks: newest first.
+    return found.order_by("track_id").values_list("track_id", flat=True).distinct()
 
 
 def _filtered(job: MetadataFetchTask, after_id: int) -> TrackQuerySet:
