@@ -100,11 +100,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "32 days.",
         is_best_left=True,
     ),
-    "blacklisted": Explanation(
-        "Withdrawn at Soundcharts",
-        "Soundcharts has taken this recording out of its catalogue. The track keeps the data it has.",
-        "Delete the track if it is not wanted. Else do nothing: it is asked for again by itself, ever more "
-        "rarely.",
+    "ambiguous_isrc": Explanation(
+        "Ambiguous ISRC",
+        "Several recordings share this ISRC, so Soundcharts cannot tell which one is meant. The track keeps "
+        "the data it has.",
+        "Add the right recording by its Soundcharts UUID. The same ISRC gives the same answer again.",
         is_best_left=True,
     ),
     "moved": Explanation(
@@ -161,10 +161,10 @@ OF_IMPORTED_ROWS: dict[str, Explanation] = {
         "again by itself.",
         is_best_left=True,
     ),
-    "blacklisted": Explanation(
-        "Withdrawn at Soundcharts",
-        "Soundcharts has taken this recording out of its catalogue, so no track was added.",
-        "Nothing needs to be done: nothing asks for it again by itself.",
+    "ambiguous_isrc": Explanation(
+        "Ambiguous ISRC",
+        "Several recordings share this ISRC, so nothing was added.",
+        "Import the right recording by its Soundcharts UUID.",
         is_best_left=True,
     ),
     "moved": Explanation(

@@ -104,7 +104,7 @@ def new_track(song: SongSummary) -> Track:
 def apply_error(track: Track, error: SoundchartsError, *, failed_at: datetime) -> TrackReport:
     """Record on a track, unsaved, why it could not be fetched. Its metadata stay as they are."""
     track.metadata_error = error.code
-    if error.code in {"not_found", "blacklisted"}:
+    if error.code == "not_found":
         days = min(2**track.metadata_absences, LONGEST_ABSENCE_DAYS)
         track.metadata_absences = min(track.metadata_absences + 1, 1000)
         track.metadata_retry_at = failed_at + timedelta(days=days)

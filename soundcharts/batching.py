@@ -20,7 +20,7 @@ from uuid import UUID
 
 from soundcharts.client import SoundchartsClient
 from soundcharts.errors import (
-    Blacklisted,
+    AmbiguousIsrc,
     Forbidden,
     InvalidRequest,
     InvalidResponse,
@@ -39,7 +39,7 @@ BATCH_WORKS_FOR = 24 * 60 * 60.0
 # Seconds for which a process trusts that an account still has the batch calls that it has used.
 ASK_AGAIN_AFTER = 5.0
 
-_REFUSALS = (InvalidRequest, NotFound, Blacklisted)
+_REFUSALS = (InvalidRequest, NotFound, AmbiguousIsrc)
 
 
 @dataclass(frozen=True, slots=True)

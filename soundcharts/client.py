@@ -21,8 +21,8 @@ from soundcharts import calling_off
 from soundcharts.authorization import authorize
 from soundcharts.credentials import Credentials, check_service_url
 from soundcharts.errors import (
+    AmbiguousIsrc,
     AuthenticationFailed,
-    Blacklisted,
     ConnectionFailed,
     DeadlineExceeded,
     Forbidden,
@@ -57,7 +57,7 @@ _ERRORS_BY_STATUS: dict[int, type[SoundchartsError]] = {
     401: AuthenticationFailed,
     403: Forbidden,
     404: NotFound,
-    410: Blacklisted,
+    410: AmbiguousIsrc,
 }
 _RETRIED = (ConnectionFailed, DeadlineExceeded, UpstreamUnavailable, TruncatedResponse)
 _BATCH = re.compile(r"([0-9a-f-]{36})((?:,[0-9a-f-]{36})+)", re.IGNORECASE)

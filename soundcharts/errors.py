@@ -15,7 +15,7 @@ No exception of requests, urllib3, redis, ssl or json leaves this package; calle
     ├── AuthenticationFailed      stops all     401
     ├── Forbidden                 stops all     403 (of audience: PlatformForbidden, SongForbidden)
     ├── NotFound                                404
-    ├── Blacklisted                             410
+    ├── AmbiguousIsrc                           410
     ├── Moved                                   the answer is about another song (has new_uuid)
     └── InvalidRequest                          400 and every other 4xx
 
@@ -170,11 +170,11 @@ class NotFound(SoundchartsError):
     default_message = "Soundcharts does not know this identifier."
 
 
-class Blacklisted(SoundchartsError):
-    """Say that Soundcharts has taken this recording out of its catalogue (410)."""
+class AmbiguousIsrc(SoundchartsError):
+    """Say that an ISRC stands for several recordings (410): another identifier is needed."""
 
-    code = "blacklisted"
-    default_message = "Soundcharts has blacklisted this identifier."
+    code = "ambiguous_isrc"
+    default_message = "This ISRC belongs to several recordings. Use the Soundcharts UUID instead."
 
 
 class Moved(SoundchartsError):

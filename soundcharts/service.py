@@ -131,7 +131,7 @@ class SoundchartsService:
         return self._fetcher.fetch_songs(uuids)
 
     def get_song_by_isrc(self, isrc: str) -> Song:
-        """Return the song of an ISRC. Raises Blacklisted if Soundcharts has banned it."""
+        """Return the song of an ISRC. Raises AmbiguousIsrc if several have it."""
         return parse_song_envelope(self._client.get(f"/api/v2.25/song/by-isrc/{_segment(isrc)}"))
 
     def get_song_by_platform(self, platform: str, identifier: str) -> Song:

@@ -181,7 +181,7 @@ def _ask(
             is_final = isinstance(error, PlatformForbidden) or not (error.is_temporary or error.stops_all)
             if is_final:
                 answers.append(replace(answer, error=error))
-                if error.code in {"not_found", "blacklisted"}:
+                if error.code in {"not_found", "ambiguous_isrc"}:
                     break  # It is about the track, so the other platforms know it no better.
                 continue
             if service.is_interactive:

@@ -27,7 +27,7 @@ SUMMARY_FIELDS = frozenset(
     if field.name not in ("id", "track", "platform")
 )
 # What asking again tomorrow would not change.
-REFUSED = frozenset({"not_found", "blacklisted", "song_forbidden"})
+REFUSED = frozenset({"not_found", "song_forbidden"})
 DAYS_A_STATEMENT = 10_000
 TRACK_FIELDS = ("audience_fetched_at", "audience_total", "audience_gain")
 

@@ -18,7 +18,7 @@ PAUSED = (
 )
 
 # Codes of failures that are answers: Soundcharts said something that was understood.
-READABLE_FAILURES = frozenset({"not_found", "blacklisted", "moved", "song_forbidden", "invalid_request"})
+READABLE_FAILURES = frozenset({"not_found", "ambiguous_isrc", "moved", "song_forbidden", "invalid_request"})
 
 
 def note_unreadable(job: MetadataFetchTask) -> int:

@@ -96,12 +96,13 @@ def test_an_unknown_uuid_leaves_no_track_and_says_so_with_its_line(simulator, br
     assert job.outcome_sentence == "3 added, 1 failed"
 
 
-def test_an_unknown_and_a_blacklisted_isrc_are_told_apart(simulator, broker):
-    known, banned = isrcs_of(simulator, 2)
-    simulator.faults.set("blacklisted_isrcs", isrcs=[banned])
-    job = run_list(known, banned, "ZZZZZ0000000")
+def test_an_unknown_and_an_ambiguous_isrc_are_told_apart(simulator, broker):
+    known, shared = isrcs_of(simulator, 2)
+    simulator.faults.set("ambiguous_isrcs", isrcs=[shared])
+    job = run_list(known, shared, "ZZZZZ0000000")
     assert list(job.import_rows.values_list("outcome", flat=True)) == ["added", "failed", "not_found"]
-    assert "blacklisted" in job.import_rows.get(item=banned).message
+    assert "belongs to several recordings" in job.import_rows.get(item=shared).message
+    assert job.failures.get(item=shared).code == "ambiguous_isrc"
 
 
 def test_invalid_rows_and_duplicates_are_reported_and_asked_nothing(simulator, broker):

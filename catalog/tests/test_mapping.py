@@ -7,7 +7,7 @@ import pytest
 
 from catalog.mapping import MAX_LENGTHS, FieldChange, apply_error, apply_song, new_track
 from catalog.models import METADATA_FIELDS, Track
-from soundcharts.errors import Blacklisted, NotFound, UpstreamUnavailable
+from soundcharts.errors import AmbiguousIsrc, NotFound, UpstreamUnavailable
 from soundcharts.payloads import Song, SongSummary, parse_song
 
 UUID = uuid4()
@@ -137,9 +137,8 @@ def test_an_answer_after_an_absence_clears_it():
     assert (track.metadata_error, track.metadata_absences, track.metadata_retry_at) == ("", 0, None)
 
 
-@pytest.mark.parametrize("error", [NotFound(), Blacklisted()])
-def test_absence_upstream_is_recorded_and_asked_for_again_ever_later(error):
-    track = known_track()
+def test_absence_upstream_is_recorded_and_asked_for_again_ever_later():
+    track, error = known_track(), NotFound()
     days = []
     for _ in range(8):
         apply_error(track, error, failed_at=NOW)
@@ -150,11 +149,12 @@ def test_absence_upstream_is_recorded_and_asked_for_again_ever_later(error):
     assert track.metadata_fetched_at is None
 
 
-def test_a_passing_error_delays_nothing():
+@pytest.mark.parametrize("error", [UpstreamUnavailable(), AmbiguousIsrc()], ids=lambda error: error.code)
+def test_an_error_that_is_no_absence_is_recorded_and_delays_nothing(error):
     track = known_track()
-    report = apply_error(track, UpstreamUnavailable(), failed_at=NOW)
-    assert track.metadata_retry_at is None
-    assert (report.outcome, report.code) == ("failed", "upstream_unavailable")
+    report = apply_error(track, error, failed_at=NOW)
+    assert (track.metadata_error, track.metadata_absences, track.metadata_retry_at) == (error.code, 0, None)
+    assert (report.outcome, report.code) == ("failed", error.code)
 
 
 def test_a_listed_song_becomes_a_track_that_was_never_fetched():

@@ -23,7 +23,7 @@ _REASONS = {
     403: ("forbidden", "This endpoint is not included in your plan."),
     404: ("not_found", "The requested entity does not exist."),
     405: ("method_not_allowed", "The method is not allowed here."),
-    410: ("blacklisted", "This ISRC is blacklisted."),
+    410: ("ambiguous_isrc", "This ISRC is ambiguous: several recordings share it."),
     413: ("too_large", "The request is too large."),
     500: ("internal_error", "An internal error occurred."),
 }

@@ -148,7 +148,7 @@ class Endpoints:
         return ok({"items": items, "page": page, "errors": []}, songs=tuple(found))
 
     def _song_by_isrc(self, isrc: str) -> Answer:
-        if self._faults.is_blacklisted(isrc):
+        if self._faults.is_ambiguous(isrc):
             raise Refused(410)
         return self._looked_up(self._catalogue.index_of_isrc(isrc))
 

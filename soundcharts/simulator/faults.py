@@ -81,8 +81,8 @@ DATA_FAULTS: dict[str, dict[str, Any]] = {
     "unknown_uuids": {"uuids": ()},
     # 400 for the single call, and for every batch that holds one.
     "poisoned_uuids": {"uuids": ()},
-    # 410.
-    "blacklisted_isrcs": {"isrcs": ()},
+    # 410: several recordings share the ISRC.
+    "ambiguous_isrcs": {"isrcs": ()},
     # 403 for the audience of these platforms, as where the plan lacks them.
     "forbidden_platforms": {"platforms": ()},
     # Songs by uuid: an object is merged into the true one (ABSENT removes a field), other values replace it.
@@ -177,7 +177,7 @@ class Strike:
 class _Data:
     unknown: frozenset[str] = frozenset()
     poisoned: frozenset[str] = frozenset()
-    blacklisted: frozenset[str] = frozenset()
+    ambiguous: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     payloads: dict[str, Any] = field(default_factory=dict)
 
@@ -294,9 +294,9 @@ class Faults:
         """Say whether a uuid is made to spoil its call."""
         return uuid in self._data.poisoned
 
-    def is_blacklisted(self, isrc: str) -> bool:
-        """Say whether an ISRC is made to be blacklisted."""
-        return isrc.upper() in self._data.blacklisted
+    def is_ambiguous(self, isrc: str) -> bool:
+        """Say whether an ISRC is made to be ambiguous."""
+        return isrc.upper() in self._data.ambiguous
 
     def is_forbidden(self, platform: str) -> bool:
         """Say whether a platform is made to be missing from the plan."""
@@ -357,7 +357,7 @@ class Faults:
         self._data = _Data(
             unknown=frozenset(uuid.lower() for uuid in on["unknown_uuids"]["uuids"] or ()),
             poisoned=frozenset(uuid.lower() for uuid in on["poisoned_uuids"]["uuids"] or ()),
-            blacklisted=frozenset(isrc.upper() for isrc in on["blacklisted_isrcs"]["isrcs"] or ()),
+            ambiguous=frozenset(isrc.upper() for isrc in on["ambiguous_isrcs"]["isrcs"] or ()),
             forbidden=frozenset(on["forbidden_platforms"]["platforms"] or ()),
             payloads={str(uuid).lower(): value for uuid, value in on["payloads"]["songs"].items()},
         )

@@ -13,8 +13,8 @@ import responses
 
 from soundcharts.batching import BATCH_REFUSED, SongBatch, SongFetcher
 from soundcharts.errors import (
+    AmbiguousIsrc,
     AuthenticationFailed,
-    Blacklisted,
     Forbidden,
     InvalidRequest,
     InvalidResponse,
@@ -261,7 +261,7 @@ def test_account_that_loses_batch_calls_is_found_out_too(
 # --- Bad songs ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("status", "kind"), [(400, InvalidRequest), (404, NotFound), (410, Blacklisted)])
+@pytest.mark.parametrize(("status", "kind"), [(400, InvalidRequest), (404, NotFound), (410, AmbiguousIsrc)])
 def test_one_bad_song_is_found_by_halving(
     api: Songs, seasoned: SongFetcher, status: int, kind: type[Exception], limiter: FakeLimiter
 ) -> None:
@@ -278,7 +278,7 @@ def test_several_bad_songs_are_all_found(api: Songs, seasoned: SongFetcher) -> N
     errors: dict[UUID, type[Exception]] = {
         UUIDS[0]: InvalidRequest,
         UUIDS[1]: NotFound,
-        UUIDS[9]: Blacklisted,
+        UUIDS[9]: AmbiguousIsrc,
     }
     assert_complete(seasoned.fetch_songs(UUIDS), errors=errors)
 

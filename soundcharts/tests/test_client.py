@@ -13,8 +13,8 @@ import responses
 from soundcharts import client as client_module
 from soundcharts.client import MAX_RATE_PAUSES, MAX_RETRY_WAIT, _should_retry, _wait_before
 from soundcharts.errors import (
+    AmbiguousIsrc,
     AuthenticationFailed,
-    Blacklisted,
     ConnectionFailed,
     DeadlineExceeded,
     Forbidden,
@@ -94,7 +94,7 @@ def test_base_url_that_is_none_is_refused_at_once(url: str) -> None:
         (402, InvalidRequest),
         (403, Forbidden),
         (404, NotFound),
-        (410, Blacklisted),
+        (410, AmbiguousIsrc),
         (418, InvalidRequest),
         (500, UpstreamUnavailable),
         (502, UpstreamUnavailable),
@@ -164,7 +164,7 @@ def test_what_may_pass_within_seconds_is_retried(kind: type[SoundchartsError]) -
 @pytest.mark.parametrize(
     "kind",
     [
-        *(InvalidRequest, AuthenticationFailed, Forbidden, NotFound, Blacklisted),
+        *(InvalidRequest, AuthenticationFailed, Forbidden, NotFound, AmbiguousIsrc),
         *(QuotaExhausted, RateLimited, InvalidResponse),
     ],
 )

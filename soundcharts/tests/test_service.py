@@ -13,7 +13,7 @@ from responses import matchers
 
 from soundcharts.audience import PlatformForbidden
 from soundcharts.credentials import ApiKeyCredentials, OAuthCredentials
-from soundcharts.errors import AuthenticationFailed, Blacklisted, Forbidden, InvalidRequest, InvalidResponse
+from soundcharts.errors import AmbiguousIsrc, AuthenticationFailed, Forbidden, InvalidRequest, InvalidResponse
 from soundcharts.payloads import AudiencePoint, Song, SongSummary, Usage
 from soundcharts.service import SoundchartsService, get_service
 from soundcharts.tests.doubles import FakeLimiter, make_client
@@ -76,10 +76,12 @@ def test_song_by_isrc(api: responses.RequestsMock, service: SoundchartsService) 
     assert service.get_song_by_isrc(" USUM71900764 ").uuid == SONG
 
 
-def test_banned_isrc_is_blacklisted(api: responses.RequestsMock, service: SoundchartsService) -> None:
+def test_isrc_of_several_recordings_is_ambiguous(
+    api: responses.RequestsMock, service: SoundchartsService
+) -> None:
     api.get(f"{BASE}/api/v2.25/song/by-isrc/USUM71900764", status=410)
 
-    with pytest.raises(Blacklisted):
+    with pytest.raises(AmbiguousIsrc):
         service.get_song_by_isrc("USUM71900764")
 
 

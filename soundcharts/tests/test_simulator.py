@@ -798,9 +798,9 @@ class TestDataFaults:
         assert [caller.song(1).status_code, caller.songs(0, 1, 2).status_code] == [400, 400]
         assert [caller.song(0).status_code, caller.songs(0, 2).status_code] == [200, 200]
 
-    def test_a_blacklisted_isrc_is_410(self, simulator: Simulator, caller: Caller) -> None:
+    def test_an_ambiguous_isrc_is_410(self, simulator: Simulator, caller: Caller) -> None:
         isrc = simulator.catalogue.isrc(4)
-        simulator.faults.set("blacklisted_isrcs", isrcs=[isrc])
+        simulator.faults.set("ambiguous_isrcs", isrcs=[isrc])
         assert caller.get(f"/api/v2.25/song/by-isrc/{isrc}").status_code == 410
 
     @pytest.mark.parametrize(
