@@ -52,11 +52,31 @@
     for (const hint of root.querySelectorAll(".help-tooltip[aria-label]:not([role])")) hint.setAttribute("role", "img");
   }
 
+  const PRESSED_BY_KEYS = "button, a, summary, [role=button], input[type=submit], input[type=button]";
+  const isKey = (event) => event.key === " " || event.key === "Enter";
+  let pressed = null;
+
+  // A key held down presses once. Its repeats would press whatever gets the focus next, such as a dialog's button.
+  document.addEventListener("keydown", (event) => {
+    if (event.repeat && isKey(event) && event.target.closest?.(PRESSED_BY_KEYS)) event.preventDefault();
+  }, true);
+  // Controls that are not buttons follow the same keys: Enter on its way down, Space when it is released.
   document.addEventListener("keydown", (event) => {
     const control = event.target.closest?.("[role=button]:not(button)");
-    if (control !== event.target || (event.key !== " " && (event.key !== "Enter" || control.matches("a[href]")))) return;
+    if (!control || control !== event.target || !isKey(event) || event.repeat || event.defaultPrevented) return;
+    // The browser follows a link itself.
+    if (event.key === "Enter" && control.matches("a[href]")) return;
     event.preventDefault();
-    control.click();
+    if (event.key === "Enter") control.click();
+    else pressed = control;
+  });
+  document.addEventListener("keyup", (event) => {
+    if (event.key !== " " || !pressed) return;
+    const isSame = pressed === event.target;
+    pressed = null;
+    if (!isSame) return;
+    event.preventDefault();
+    event.target.click();
   });
   // Such a link is a button: it leads nowhere, not even to the top of the page.
   document.addEventListener("click", (event) => {

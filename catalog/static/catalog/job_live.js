@@ -95,14 +95,6 @@
     }
   });
 
-  document.addEventListener("keydown", (event) => {
-    // What is called a button can be pressed like one.
-    if (event.key === " " && event.target.matches?.("a[role=button]")) {
-      event.preventDefault();
-      event.target.click();
-    }
-  });
-
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.target !== question()) return;
     // After the session has ended it is the log-in page, or a refusal: the page itself says so better.

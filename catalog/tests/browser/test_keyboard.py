@@ -2,9 +2,11 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from catalog import jobs
+from catalog.models import MetadataFetchTask
 from catalog.tests.browser.pages import TASKS, TRACKS
 from catalog.tests.browser.steps import next_answer
 from catalog.tests.browser.visitor import Visitor
@@ -79,6 +81,41 @@ def test_a_task_is_cancelled_by_keys_alone(visitor, site, add_tracks):
         expect(question.locator(":focus")).to_have_count(1)
         question.get_by_role("button", name="Cancel task").press("Enter")
         visitor.says("is cancelled")
+
+
+@pytest.mark.parametrize("key", [" ", "Enter"])
+def test_a_key_presses_a_button_of_a_task_once(visitor, site, add_tracks, key):
+    with gate(site.simulator):
+        job = jobs.request_metadata([track.pk for track in add_tracks(20)]).job
+        jobs.pause_job(job)
+        visitor.visit(f"{TASKS}{job.pk}/change/")
+        for name in ("Resume …", "Cancel task …"):
+            asked: list[str] = []
+            visitor.page.on("request", lambda request, to=asked: to.append(request.url))
+            visitor.control(name).press(key)
+            question = visitor.page.locator("#job-question")
+            expect(question.locator(":focus")).to_have_count(1)
+            next_answer(visitor)
+            assert len([url for url in asked if re.search("/(resume|cancel)/", url)]) == 1
+            visitor.page.keyboard.press("Escape")
+            expect(question).to_be_hidden()
+
+
+def test_a_key_that_is_held_down_does_not_press_the_button_of_the_dialog_it_opens(visitor, add_tracks):
+    add_tracks(1)
+    visitor.visit(TRACKS)
+    visitor.control("Fetch All Metadata").focus()
+    visitor.page.keyboard.down("Enter")
+    dialog = visitor.page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    dialog.locator("[type=submit]").focus()
+    for _ in range(3):
+        visitor.page.keyboard.down("Enter")
+    visitor.page.keyboard.up("Enter")
+    # Whatever was sent would have arrived before the answer to this.
+    visitor.page.evaluate("fetch(location.href)")
+    expect(dialog).to_be_visible()
+    assert not MetadataFetchTask.objects.exists()
 
 
 def test_what_only_an_icon_shows_is_reached_and_has_a_name(open_browser):
