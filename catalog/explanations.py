@@ -51,6 +51,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "was saved.",
         "Try again later. If it stays so, ask Soundcharts about it.",
     ),
+    "list_repeats": Explanation(
+        "List repeats itself",
+        "Soundcharts listed only songs that this import had listed already, so the import stopped there.",
+        "Nothing needs to be done: every song that was listed is here.",
+        is_best_left=True,
+    ),
     "answers_unreadable": Explanation(
         "Answers make no sense",
         "Several batches in a row were answered with something that could not be read. What was not tried is "

@@ -43,7 +43,8 @@ def follow(job: MetadataFetchTask, *, stream: TextIO | None = None) -> MetadataF
     ) as bar:
         while True:
             job.refresh_from_db()
-            bar.total = job.total_tracks
+            # The total of an import grows and shrinks as its list turns out; the bar never exceeds 100 %.
+            bar.total = max(job.total_tracks, job.processed_tracks)
             if job.processed_tracks != bar.n:
                 last_moved_at = time.monotonic()
                 bar.update(job.processed_tracks - bar.n)

@@ -158,7 +158,7 @@ def _percent(count: int, total: int) -> str:
     """Return whole per cent in words: never 0 of something, never 100 of what is not all."""
     if not count:
         return "0 %"
-    percent = count * 100 / total
+    percent = min(100.0, count * 100 / total) if total else 100.0
     if percent < 1:
         return "under 1 %"
     return "over 99 %" if 99 < percent < 100 else f"{percent:.0f} %"

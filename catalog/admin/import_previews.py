@@ -83,24 +83,27 @@ def _preview_of_listing(draft: ImportDraft) -> dict[str, Any]:
     if page is None:
         cost = Cost(math.ceil(limit / LIST_PAGE), estimate_calls(limit), is_most=True)
         return {"page": None, "unknown": limit, "cost": cost, "can_confirm": True}
-    shown = len(page.items) + len(page.warnings)
+    # Nothing beyond what was asked for, as in the import itself.
+    songs = page.items[:limit]
+    unreadable = min(len(page.warnings), limit - len(songs))
+    shown = len(songs) + unreadable
     if not page.has_next:
         count = shown
     elif page.total is not None:
         count = min(limit, max(page.total - offset, shown))
     else:
         count = limit
-    uuids = list(dict.fromkeys(str(song.uuid) for song in page.items))
+    uuids = list(dict.fromkeys(str(song.uuid) for song in songs))
     here = _here(uuids)
     new, rest = len(uuids) - len(here.identifiers), max(0, count - shown)
     return {
         "page": page,
-        "page_songs": [(song, str(song.uuid) in here.identifiers) for song in page.items],
+        "page_songs": [(song, str(song.uuid) in here.identifiers) for song in songs],
         "count": count,
         "new": new,
         "here": len(here.identifiers),
         "stale": here.stale,
-        "invalid": len(page.warnings),
+        "invalid": unreadable,
         "unknown": rest,
         "cost": Cost(
             math.ceil(rest / LIST_PAGE), estimate_calls(new + here.stale + rest), is_most=bool(rest)

@@ -293,8 +293,10 @@ def _is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChu
         jobs.postpone_chunk(chunk, delay=delay, error=error, is_whole_job=True)
         return True
     delays = settings.BATCH_RETRY_DELAYS
-    tries = jobs.note_unreadable(job) if isinstance(error, InvalidResponse) and not job.is_import else 0
-    if tries >= len(delays) + jobs.UNREADABLE_BATCHES:
+    tries = jobs.note_unreadable(job) if isinstance(error, InvalidResponse) else 0
+    # A page of an import is not given up for the next one: the songs on it would be missing without a word.
+    given_up = 1 if _is_listing(job) else jobs.UNREADABLE_BATCHES
+    if tries >= len(delays) + given_up:
         _pause(job, chunk, code=jobs.UNREADABLE, reason=jobs.WHY_UNREADABLE)
         return True
     # The patience is the job's as a whole: a batch that comes after one that was given up gets no more of it.
@@ -320,8 +322,11 @@ def _pause(job: MetadataFetchTask, chunk: FetchChunk, *, code: str, reason: str)
 
 def _ends_job(error: SoundchartsError, job: MetadataFetchTask) -> bool:
     """Return whether an error means that a job can do nothing of what it is about."""
-    is_listing = job.is_import and not job.is_list_import
-    return isinstance(error, PlatformForbidden) or (is_listing and error.code == "forbidden")
+    return isinstance(error, PlatformForbidden) or (_is_listing(job) and error.code == "forbidden")
+
+
+def _is_listing(job: MetadataFetchTask) -> bool:
+    return job.is_import and not job.is_list_import
 
 
 def _fail(error: SoundchartsError, job: MetadataFetchTask) -> None:

@@ -3,7 +3,7 @@
 import logging
 import math
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
@@ -18,8 +18,9 @@ from catalog.fetching.saving import database_now, insert_tracks, move_on, with_d
 from catalog.mapping import new_track
 from catalog.models import FetchChunk, ImportDraft, ImportRow, MetadataFetchTask, Track
 from catalog.prices import estimate_calls
+from catalog.words import plural
 from soundcharts.calling_off import called_off_by
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import IncompleteResponse, SoundchartsError
 from soundcharts.metering import count_calls
 from soundcharts.payloads import Page, SongSummary
 from soundcharts.service import SoundchartsService
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 LIST_PAGE = 100
 # A first page that somebody has looked at is used for their import if it is not older than this.
 PAGE_KEPT_MINUTES = 30
+REPEATED = (
+    "From here on Soundcharts lists songs that this import has listed already. The import stopped here: "
+    "further pages would bring nothing new."
+)
 
 
 def import_page(
@@ -41,9 +46,9 @@ def import_page(
     """
     # What a drafted page cost was counted when it was bought.
     page, calls = drafted_page(job) if chunk.position == 0 else None, 0
+    offset = job.request["offset"] + chunk.position
+    limit = min(LIST_PAGE, chunk.size - chunk.position)
     if page is None:
-        offset = job.request["offset"] + chunk.position
-        limit = min(LIST_PAGE, chunk.size - chunk.position)
         artist = UUID(job.request["artist_uuid"]) if job.request["artist_uuid"] else None
         # What each other worker may have spent since the last answer told.
         margin = 1 + 2 * max(0, jobs.count_living_leases() - 1)
@@ -51,7 +56,26 @@ def import_page(
             raise quota.QuotaReserved
         page, calls = _ask(job, lambda: list_songs(service, artist, offset=offset, limit=limit), look)
     listed = page
-    with_database_back(lambda: commit_page(job, chunk, listed, calls=calls), chunk, calls=calls)
+    missing = count_missing(listed, offset=offset, limit=limit)
+    with_database_back(
+        lambda: commit_page(job, chunk, listed, calls=calls, is_whole=not missing), chunk, calls=calls
+    )
+    if missing:
+        raise IncompleteResponse(
+            f"Soundcharts sent {plural(limit - missing, 'song')} of a page where it promised {limit:,}."
+        )
+
+
+def count_missing(page: Page[SongSummary], *, offset: int, limit: int) -> int:
+    """Return how many songs a page lacks of those that the list promises at its place.
+
+    The list promises as much as its total says; one without a total promises full pages up to the last.
+    """
+    came = len(page.items) + len(page.warnings)
+    if page.total is None and not page.has_next:
+        return 0
+    promised = limit if page.total is None else min(limit, page.total - offset)
+    return max(0, promised - came)
 
 
 def _ask(
@@ -153,24 +177,36 @@ def why_listing_failed(artist_uuid: object, error: SoundchartsError) -> str:
     return str(error)
 
 
-def commit_page(job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSummary], *, calls: int) -> None:
-    """Save a page: new tracks, their place in the import's metadata job, position, counters and report."""
-    listed = len(page.items) + len(page.warnings)
-    size = chunk.size if page.has_next and listed else chunk.position + listed
+def commit_page(
+    job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSummary], *, calls: int, is_whole: bool = True
+) -> None:
+    """Save a page: new tracks, their place in the import's metadata job, position, counters and report.
+
+    Never more songs than the import asked for. A page that is not whole does not end the list. One that only
+    repeats what this import has listed before does: its one row in the report says so.
+    """
+    room = chunk.size - chunk.position
+    songs = page.items[:room]
+    unreadable = page.warnings[: room - len(songs)]
     first = job.request["offset"] + chunk.position
+    if is_repeat := _is_repeat(job, songs):
+        songs, unreadable = (), (REPEATED,)
+    listed = len(songs) + len(unreadable)
+    is_more = (page.has_next and listed > 0 and not is_repeat) or not is_whole
+    size = chunk.size if is_more else chunk.position + listed
     with transaction.atomic():
         is_done = jobs.advance_chunk(chunk, count=listed, size=size)
-        uuids = {song.uuid for song in page.items}
+        uuids = {song.uuid for song in songs}
         here = keys_of_tracks(uuids)
-        new = {song.uuid: new_track(song) for song in page.items if song.uuid not in here}
+        new = {song.uuid: new_track(song) for song in songs if song.uuid not in here}
         added = insert_tracks(list(new.values()), now=database_now(chunk))
         if len(added) < len(new):
             # Somebody else added them since we looked.
             here |= keys_of_tracks(new.keys() - added.keys())
-        jobs.add_imported_tracks(job, [(added | here)[song.uuid] for song in page.items])
+        jobs.add_imported_tracks(job, [(added | here)[song.uuid] for song in songs])
         rows, failures = [], []
         unseen = dict(added)
-        for number, song in enumerate(page.items, start=first + 1):
+        for number, song in enumerate(songs, start=first + 1):
             is_new = unseen.pop(song.uuid, None) is not None
             rows.append(
                 ImportRow(
@@ -181,25 +217,41 @@ def commit_page(job: MetadataFetchTask, chunk: FetchChunk, page: Page[SongSummar
                     track_id=added.get(song.uuid) or here[song.uuid],
                 )
             )
-        for number, warning in enumerate(page.warnings, start=1):
-            item = f"position {first} #{number}"
-            failures.append(jobs.Failure(item, "invalid_response", warning))
+        for number, warning in enumerate(unreadable, start=first + len(songs) + 1):
+            item = f"place {number}"
+            failures.append(jobs.Failure(item, "list_repeats" if is_repeat else "invalid_response", warning))
             rows.append(
                 ImportRow(
                     job=job,
-                    number=first + len(page.items) + number,
+                    number=number,
                     item=item,
                     outcome=ImportRow.Outcome.FAILED,
                     message=warning,
                 )
             )
         ImportRow.objects.bulk_create(rows)
-        counts = jobs.Counts(updated=len(added), unchanged=len(page.items) - len(added), failed=len(failures))
-        jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, is_done=is_done, size=size)
+        counts = jobs.Counts(updated=len(added), unchanged=len(songs) - len(added), failed=len(failures))
+        jobs.record_outcomes(
+            chunk,
+            counts=counts,
+            failures=failures,
+            calls=calls,
+            is_done=is_done,
+            size=size,
+            is_read=is_whole,
+        )
     move_on(chunk, count=listed, size=size)
     logger.info(
         "job %s: %s songs listed: %s added, %s already here", job.pk, listed, counts.updated, counts.unchanged
     )
+
+
+def _is_repeat(job: MetadataFetchTask, songs: Sequence[SongSummary]) -> bool:
+    """Return whether a page has songs, and this import has listed every one of them before."""
+    keys = keys_of_tracks({song.uuid for song in songs})
+    if not songs or any(song.uuid not in keys for song in songs):
+        return False
+    return jobs.tracks_listed(job, keys.values()) == set(keys.values())
 
 
 def keys_of_tracks(uuids: Collection[UUID]) -> dict[UUID, int]:

@@ -34,7 +34,7 @@ from catalog.jobs.leases import (
 )
 from catalog.jobs.making import LARGEST_SELECTION, Requested
 from catalog.jobs.pace import tracks_per_second
-from catalog.jobs.planning import add_imported_tracks, plan_job
+from catalog.jobs.planning import add_imported_tracks, plan_job, tracks_listed
 from catalog.jobs.pruning import Pruned, prune_ended_jobs
 from catalog.jobs.requests import (
     jobs_of_track,
@@ -109,6 +109,7 @@ __all__ = [
     "ring",
     "split_chunk",
     "sweep",
+    "tracks_listed",
     "tracks_per_second",
     "tracks_under_way",
 ]

@@ -201,10 +201,12 @@ def record_outcomes(
     calls: int,
     is_done: bool = True,
     size: int | None = None,
+    is_read: bool | None = None,
 ) -> None:
     """Add a batch's outcomes to its job, the last statements of the batch's transaction.
 
-    `is_done` says that this batch finished its chunk, and so perhaps its job.
+    `is_done` says that this batch finished its chunk, and so perhaps its job; `is_read` whether an answer
+    came that could be read, where the outcomes do not tell.
 
     The job's row comes late, so that its lock, which all workers of the job share, is held shortest, and
     the day's calls, which all jobs share, come after it.
@@ -221,7 +223,9 @@ def record_outcomes(
         for failure in failures
     )
     codes = Counter(failure.code for failure in failures)
-    is_read = counts.updated or counts.unchanged or not READABLE_FAILURES.isdisjoint(codes)
+    if is_read is None:
+        has_answer = counts.updated or counts.unchanged
+        is_read = bool(has_answer) or not READABLE_FAILURES.isdisjoint(codes)
     successful = counts.updated + counts.unchanged + counts.skipped
     MetadataFetchTask.objects.filter(pk=chunk.job_id).update(
         processed_tracks=F("processed_tracks") + successful + counts.failed,

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,7 @@ from catalog.jobs.states import (
     ring,
     ring_on_commit,
 )
-from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask, Track, TrackQuerySet
+from catalog.models import FetchChunk, FetchFailure, ImportRow, MetadataFetchTask, Track, TrackQuerySet
 from catalog.selection import TrackFilter, Unindexed
 
 logger = logging.getLogger(__name__)
@@ -203,14 +203,20 @@ def _next_failures(job: MetadataFetchTask, room: int) -> tuple[list[int], dict[s
     return track_ids, after, len(rows) < room
 
 
+def tracks_listed(import_job: MetadataFetchTask, track_ids: Collection[int]) -> set[int]:
+    """Return those of the tracks that the report of an import names already, by its index alone."""
+    rows = ImportRow.objects.filter(job=import_job, track_id__in=list(track_ids)).order_by()
+    return {track_id for track_id in rows.values_list("track_id", flat=True) if track_id is not None}
+
+
 @transaction.atomic
 def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
     """Give the stale ones of freshly listed tracks to the import's metadata job, making it if need be.
 
     In the order in which they are given: that of the list, most wanted first.
 
-    Runs in the transaction that saves the page of the list, so a track that was imported is always
-    also queued. A metadata job that somebody has ended takes no more tracks.
+    Runs in the transaction that saves the page of the list and before its rows of the report, so a track
+    that was imported is always also queued, once. A metadata job that somebody has ended takes no more.
     """
     stale = set(
         Track.objects.stale_since(import_job.fresh_after)
@@ -240,9 +246,8 @@ def add_imported_tracks(import_job: MetadataFetchTask, track_ids: Sequence[int])
         )
     else:
         # Lists shift while they are walked, so that a song stands on two pages.
-        parts = FetchChunk.objects.filter(job=follow_up).values_list("track_ids", flat=True)
-        planned = {track_id for part in parts for track_id in part}
-        stale_ids = [track_id for track_id in stale_ids if track_id not in planned]
+        listed = tracks_listed(import_job, stale_ids)
+        stale_ids = [track_id for track_id in stale_ids if track_id not in listed]
     taken = MetadataFetchTask.objects.filter(
         pk=follow_up.pk, planned_at=None, status__in=MetadataFetchTask.ACTIVE
     ).update(total_tracks=F("total_tracks") + len(stale_ids))

@@ -13,8 +13,8 @@ UNREADABLE = "answers_unreadable"
 UNREADABLE_BATCHES = 3
 
 PAUSED = (
-    "Soundcharts, or something between us and it, sends answers that cannot be read, for one batch of tracks "
-    "after the other. The tracks that were not tried are as they were. Resume when it answers well again."
+    "Soundcharts, or something between us and it, sends answers that cannot be read or are incomplete, one "
+    "after the other. What came is saved, the rest is untried. Resume when it answers well again."
 )
 
 # Codes of failures that are answers: Soundcharts said something that was understood.

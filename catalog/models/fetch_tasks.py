@@ -165,17 +165,17 @@ class MetadataFetchTask(models.Model):
 
     @property
     def progress_percent(self) -> int:
-        """Whole per cent done, never 100 before everything is."""
+        """Whole per cent done, never 100 before everything is, and never more."""
         if not self.total_tracks:
             return 100 if self.status == self.Status.COMPLETED else 0
-        return self.processed_tracks * 100 // self.total_tracks
+        return min(100, self.processed_tracks * 100 // self.total_tracks)
 
     @property
     def failed_percent(self) -> int:
         """Whole per cent failed, at least 1 where anything has: it is part of what is done."""
         if not self.total_tracks or not self.failed_tracks:
             return 0
-        return max(1, self.failed_tracks * 100 // self.total_tracks)
+        return min(100, max(1, self.failed_tracks * 100 // self.total_tracks))
 
     @property
     def outcome_sentence(self) -> str:

@@ -80,7 +80,11 @@ class ImportRow(models.Model):
     class Meta:
         ordering = ("number",)
         constraints = (models.UniqueConstraint(fields=("job", "number"), name="one_row_per_number_and_job"),)
-        indexes = (models.Index(fields=("job", "outcome", "number"), name="import_row_outcome"),)
+        indexes = (
+            models.Index(fields=("job", "outcome", "number"), name="import_row_outcome"),
+            # Whether an import has listed a track before.
+            models.Index(fields=("job", "track"), name="import_row_track"),
+        )
 
     def __str__(self) -> str:
         return f"{self.item}: {self.get_outcome_display().lower()}"
