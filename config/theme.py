@@ -40,6 +40,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("catalog/page_setup.js"),
         lambda request: static("catalog/accessible.js"),
         lambda request: static("catalog/dialogs.js"),
+        lambda request: static("catalog/form_problems.js"),
     ],
     "DASHBOARD_CALLBACK": "catalog.admin.dashboard.add_dashboard",
     "LOGIN": {"form": "config.login.LoginForm"},

@@ -10,7 +10,9 @@ from unfold.widgets import (
 )
 
 from catalog.admin.keys import key_in
+from catalog.admin.shared_forms import SharedModelForm
 from catalog.admin.track_list import filter_of
+from catalog.admin.track_story import A_FETCH, last_change_of
 from catalog.jobs import LARGEST_SELECTION
 from catalog.models import METADATA_FIELDS, Track
 from catalog.prices import estimate_calls, price_of, time_for
@@ -20,7 +22,7 @@ from catalog.song_lists import isrc_in
 from catalog.words import plural
 
 
-class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
+class TrackForm(SharedModelForm):
     """A track's metadata by hand. What is changed here is kept by every later fetch."""
 
     edited_fields = forms.MultipleChoiceField(
@@ -41,6 +43,8 @@ class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
         ],
     )
 
+    merged_fields = ("edited_fields",)
+
     class Meta:
         model = Track
         fields = ("edited_fields",)  # The admin adds those of its fieldsets.
@@ -58,8 +62,15 @@ class TrackForm(forms.ModelForm):  # type: ignore[type-arg]
             )
         return isrc
 
+    def changed_by(self, name: str) -> str:
+        return last_change_of(self.instance, name)
+
+    def gives_way(self, name: str) -> bool:
+        """An edit by hand outranks a fetch, whichever came first."""
+        return name not in self.instance.edited_fields and self.changed_by(name) == A_FETCH
+
     def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
+        cleaned = super().clean()
         # Ticks, too, count as differences to what the form showed: a colleague may have edited since.
         initial_name = self.add_initial_prefix("edited_fields")
         shown = set(

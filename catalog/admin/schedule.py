@@ -133,10 +133,16 @@ class RefreshPolicyAdmin(NewestFirst, ModelAdmin):
             if request.method == "GET" and self.has_view_permission(request):
                 return HttpResponseRedirect(_page())
             raise PermissionDenied
-        form = ScheduleForm(request.POST if request.method == "POST" else None, initial=_initial(refresh))
-        if request.method == "POST" and form.is_valid():
-            self._change(request, refresh, form)
-            return HttpResponseRedirect(_page())
+        if request.method == "POST":
+            with transaction.atomic():
+                # Of two people who save at once, the second sees what the first has changed.
+                list(RefreshPolicy.objects.select_for_update().filter(pk=refresh.kind).values_list("pk"))
+                form = ScheduleForm(request.POST, initial=_initial(refresh))
+                if form.is_valid():
+                    self._change(request, refresh, form)
+                    return HttpResponseRedirect(_page())
+        else:
+            form = ScheduleForm(initial=_initial(refresh))
         return TemplateResponse(
             request,
             "admin/catalog/refreshpolicy/change_form.html",

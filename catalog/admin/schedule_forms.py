@@ -13,6 +13,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from catalog.admin.shared_forms import SharedForm
 from catalog.schedule import BY_KIND, cost_of_a_run, limit_of
 from catalog.timing import HOURS, WEEKDAYS, Frequency, Timing
 
@@ -42,8 +43,10 @@ class AmountForm(forms.Form):
     )
 
 
-class ScheduleForm(AmountForm):
+class ScheduleForm(SharedForm, AmountForm):
     """Whether, when and how much."""
+
+    element_id = "refreshpolicy_form"
 
     is_on = forms.BooleanField(
         label="Runs by itself",
@@ -79,6 +82,8 @@ class ScheduleForm(AmountForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         zone = timezone.get_default_timezone_name()
+        for field in self.fields.values():
+            field.show_hidden_initial = True
         self.fields["at"].help_text = f"In {zone}, where it is now {timezone.localtime():%H:%M}."
 
     @property

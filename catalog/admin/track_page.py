@@ -7,8 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import connection, transaction
-from django.forms import Field
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
@@ -20,6 +19,7 @@ from unfold.decorators import action
 from catalog.admin.forms import FetchNowForm, TrackForm
 from catalog.admin.keys import key_in, page_in
 from catalog.admin.refusing import RefusingAdmin
+from catalog.admin.shared_forms import SharedPage
 from catalog.admin.track_story import LAST_PAGE, Answer, Story, answer_of, timeline
 from catalog.fetching import fetch_track_now
 from catalog.mapping import label_of
@@ -36,7 +36,7 @@ LEVELS = {
 }
 
 
-class TrackPage(RefusingAdmin):
+class TrackPage(SharedPage, RefusingAdmin):
     """The page of one track; `TrackAdmin` adds the list."""
 
     form = TrackForm
@@ -70,29 +70,16 @@ class TrackPage(RefusingAdmin):
         # To those who only look, the panel above says it in words; the theme would show a list of names.
         return [(name, options) for name, options in found if name != EDITED_BY_HAND]
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Track | None:
-        if request.method == "POST" and connection.in_atomic_block:
-            # Of two people who save at once, the second adds to what the first has edited.
-            list(
-                Track.objects.select_for_update().filter(pk=key_in(unquote(object_id)) or 0).values_list("pk")
-            )
-        found: Track | None = super().get_object(request, object_id, from_field)
-        return found
-
     def get_readonly_fields(self, request: HttpRequest, obj: Track | None = None) -> tuple[str, ...]:
         return () if obj is None else ("uuid",)
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Field | None:
-        if db_field.name in METADATA_FIELDS:
-            # What counts as an edit is a difference to what the form showed, not to what a fetch has
-            # written since.
-            kwargs["show_hidden_initial"] = True
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Track, form: TrackForm, change: bool) -> None:
         if change:
             edited = [name for name in form.changed_data if name in METADATA_FIELDS]
             obj.save(update_fields=[*edited, "edited_fields", "updated_at"])
+            for label, value in form.replaced:
+                words = f"{label}: a fetch had changed it to “{value}” meanwhile. Your value was kept."
+                messages.warning(request, words)
         else:
             obj.save()
 

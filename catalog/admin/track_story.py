@@ -32,6 +32,7 @@ from soundcharts.fields import is_web_url
 
 # Entries on the track's own page, and on a page of its history.
 NEWEST = 6
+A_FETCH = "a fetch from Soundcharts"
 PAGE = 25
 # Nobody reads further, and every page before has to be read too.
 LAST_PAGE = 40
@@ -92,6 +93,22 @@ def timeline(
     ]
     events.sort(key=lambda event: event.at, reverse=True)
     return events[(page - 1) * size : page * size], len(events) > page * size
+
+
+def last_change_of(track: Track, name: str) -> str:
+    """Return who changed a field last, in words: somebody or a fetch; empty where nothing is recorded."""
+    entries = LogEntry.objects.filter(content_type=_content_type(), object_id=str(track.pk))
+    for entry in entries.select_related("user").order_by("-action_time", "-pk")[:NEWEST]:
+        if name in (_recorded_values(entry.change_message) or ()):
+            break
+    else:
+        entry = None
+    change = track.changes.filter(changes__has_key=name).first()
+    # A first fetch is in no history.
+    is_fetched = change is not None or track.metadata_fetched_at is not None
+    if is_fetched and (entry is None or (change and change.at > entry.action_time)):
+        return A_FETCH
+    return (entry.user.get_full_name() or entry.user.get_username()) if entry else ""
 
 
 def audiences_of(track: Track) -> list[TrackAudience]:

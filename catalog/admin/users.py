@@ -8,18 +8,23 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from catalog.admin.history import NewestFirst
+from catalog.admin.shared_forms import SharedModelForm, SharedPage
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+class UserForm(SharedModelForm, UserChangeForm):
+    """A user as an administrator sees them."""
+
+
 @admin.register(User)
-class UserAdmin(NewestFirst, BaseUserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    form = UserChangeForm
+class UserAdmin(SharedPage, NewestFirst, BaseUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+    form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
 @admin.register(Group)
-class GroupAdmin(NewestFirst, BaseGroupAdmin, ModelAdmin):
-    pass
+class GroupAdmin(SharedPage, NewestFirst, BaseGroupAdmin, ModelAdmin):
+    form = SharedModelForm

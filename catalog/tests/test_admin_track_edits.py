@@ -1,9 +1,8 @@
 """Editing a track by hand: what is edited stays, what is not is left to the fetches."""
 
-from html.parser import HTMLParser
-
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.messages import get_messages
 from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client
@@ -13,43 +12,17 @@ from pytest_django.asserts import assertContains, assertNotContains
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from catalog.tests import browser_forms
 from catalog.tests.addresses import page_of
+from catalog.tests.browser_forms import Values
 from catalog.tests.together import Meanwhile
 
 
-class FormReader(HTMLParser):
-    """Reads what a browser would send if the form with this id were submitted as it is."""
-
-    def __init__(self, form_id: str) -> None:
-        super().__init__()
-        self.values: dict[str, list[str]] = {}
-        self._form_id = form_id
-        self._is_inside = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = dict(attrs)
-        if tag == "form":
-            self._is_inside = attributes.get("id") == self._form_id
-        if not self._is_inside or tag != "input" or not attributes.get("name"):
-            return
-        kind = attributes.get("type", "text")
-        if kind == "submit" or (kind in ("checkbox", "radio") and "checked" not in attributes):
-            return
-        self.values.setdefault(attributes["name"], []).append(attributes.get("value") or "")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "form":
-            self._is_inside = False
+def open_form(client: Client, track: Track) -> Values:
+    return browser_forms.open_form(client, page_of(track), "track_form")
 
 
-def open_form(client: Client, track: Track) -> dict[str, list[str]]:
-    reader = FormReader("track_form")
-    reader.feed(client.get(page_of(track)).content.decode())
-    assert "name" in reader.values
-    return reader.values
-
-
-def save(client: Client, track: Track, form: dict[str, list[str]], **changes: object) -> HttpResponse:
+def save(client: Client, track: Track, form: Values, **changes: object) -> HttpResponse:
     page = client.post(page_of(track), form | changes)
     track.refresh_from_db()
     return page
@@ -209,9 +182,12 @@ def test_a_form_opened_before_a_fetch_does_not_undo_it(staff_client, make_track,
     fetch(track)
     fetched_at = track.metadata_fetched_at
 
-    save(staff_client, track, form, label="By hand")
+    fetched_label = track.label
+    page = save(staff_client, track, form, label="By hand")
 
     assert (track.label, track.edited_fields) == ("By hand", ["label"])
+    told = [str(message) for message in get_messages(page.wsgi_request)]
+    assert f"Label: a fetch had changed it to “{fetched_label}” meanwhile. Your value was kept." in told
     assert (track.name, track.metadata_fetched_at) == (simulator.catalogue.name(0), fetched_at)
 
 
@@ -291,6 +267,11 @@ def test_nonsense_is_refused_with_a_word_at_the_field(staff_client, make_track, 
     page = save(staff_client, track, open_form(staff_client, track), **{field: typed})
 
     assert list(page.context["adminform"].form.errors) == [field]
+    # Above everything else, with a link to the field.
+    words = page.content.decode()
+    problem = f'<li><a class="ln-link" href="#id_{field}'
+    assert words.index("Not saved") < words.index(problem) < words.index('id="track-panel"')
+    assert words.count(problem) == 1
     assert (track.name, track.edited_fields) == ("Before", [])
 
 
