@@ -9,13 +9,17 @@ class Explanation:
 
     `title` names it in a few words, `meaning` says in one or two sentences what happened, and
     `what_to_do` what a member of staff can do about it, or that nothing needs to be done. Trying again at
-    once is of use, but where it `is_best_left`: it comes back by itself, or would fail again.
+    once is of use, but where it `is_best_left`: it comes back by itself, or would fail again. `reason` is
+    what a task that waits or is paused gives as its reason, in two or three words, where the title is none;
+    `for_operators` names settings and logs, and is folded away from staff.
     """
 
     title: str
     meaning: str
     what_to_do: str
     is_best_left: bool = False
+    reason: str = ""
+    for_operators: str = ""
 
 
 # By code, which is stored on jobs, failures and tracks: of errors of the API, of work, and of a job's state.
@@ -29,21 +33,25 @@ EXPLANATIONS: dict[str, Explanation] = {
         "No connection",
         "Soundcharts could not be reached, or the connection broke, in all tries.",
         "Check this site's network, then try again.",
+        reason="no connection",
     ),
     "timeout": Explanation(
         "No answer in time",
         "Soundcharts did not answer within the time allowed, in all tries.",
-        "Try again later. If it happens often, raise SOUNDCHARTS_TIMEOUT.",
+        "Try again later.",
+        for_operators="If it happens often, raise SOUNDCHARTS_TIMEOUT.",
     ),
     "upstream_unavailable": Explanation(
         "Soundcharts had a problem",
         "Soundcharts answered that it has a problem of its own, in all tries. Such calls cost nothing.",
         "Try again when Soundcharts is well again.",
+        reason="server error",
     ),
     "invalid_response": Explanation(
         "Answer not understood",
         "Soundcharts sent something else than what it documents, so nothing of it was saved.",
         "Try again later. If it stays so, the failure's message says what was wrong with the answer.",
+        reason="unreadable answer",
     ),
     "incomplete_response": Explanation(
         "Answer incomplete",
@@ -63,29 +71,32 @@ EXPLANATIONS: dict[str, Explanation] = {
         "untouched.",
         "Look whether Soundcharts has a disturbance, or a proxy on the way answers in its place. Resume the "
         "task when answers are well again.",
+        reason="unreadable answers",
     ),
     "rate_limited": Explanation(
         "Too many calls a minute",
         "The calls that are allowed in a minute were used up.",
         "Nothing needs to be done: work waits as long as it is told and then goes on. A single fetch can be "
         "tried again in a minute.",
+        reason="rate limit",
     ),
     "quota_exhausted": Explanation(
         "No calls left",
-        "The Soundcharts plan has no calls left. What was not fetched is untouched.",
-        "Nothing needs to be done: work goes on by itself when the quota is renewed or raised, which is "
-        "looked for every 15 minutes.",
+        "The Soundcharts plan has no calls left, so nothing was fetched.",
+        "Fetch it again when the quota renews.",
     ),
     "quota_reserved": Explanation(
         "Only the reserve is left",
-        "The calls that are left are kept for people who fetch single tracks, so work on many tracks waits.",
-        "Nothing needs to be done: it goes on by itself when the quota is renewed. To spend the reserve too, "
-        "lower SOUNDCHARTS_QUOTA_RESERVE, restart, and resume the task.",
+        "The calls remaining are reserved for manual fetches, so bulk work waits.",
+        "Nothing to do: the task resumes when the quota renews.",
+        reason="only reserved calls left",
+        for_operators="To spend the reserve too, lower SOUNDCHARTS_QUOTA_RESERVE and restart the workers.",
     ),
     "authentication_failed": Explanation(
         "Credentials refused",
         "Soundcharts does not accept our credentials, so no call can work.",
-        "Correct the API keys in the settings, restart all processes, and resume the paused tasks.",
+        "Have the API keys corrected, then fetch again.",
+        for_operators="Correct the API keys in the settings and restart all processes.",
     ),
     "forbidden": Explanation(
         "Not in the plan",
@@ -151,12 +162,29 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Resume it when it should go on; it continues where it stopped.",
     ),
     "broker_unreachable": Explanation(
-        "Waiting for the broker",
-        "The message broker (Redis) could not be reached, so no worker has been told. Nothing is lost.",
-        "Start Redis or check REDIS_URL. The task starts by itself within a minute of the broker's return.",
+        "Queue unavailable",
+        "The workers could not be notified. Nothing is lost.",
+        "Nothing to do: the task starts within a minute once the queue is back.",
+        reason="queue unavailable",
+        for_operators="Start Redis, or check REDIS_URL.",
     ),
 }
 
+
+# What the same codes mean for a task that they paused: what it has not fetched is still to come.
+OF_PAUSED_TASKS: dict[str, Explanation] = {
+    "quota_exhausted": Explanation(
+        "No calls left",
+        "The Soundcharts plan has no calls left. What was not fetched is untouched.",
+        "Nothing to do: the task resumes when the quota renews, which is checked every 15 minutes.",
+    ),
+    "authentication_failed": Explanation(
+        "Credentials refused",
+        "Soundcharts does not accept our credentials, so no call can work.",
+        "Have the API keys corrected, then resume the task.",
+        for_operators="Correct the API keys in the settings and restart all processes.",
+    ),
+}
 
 # What the same codes mean for a row of a list that was imported: there is no track of it.
 OF_IMPORTED_ROWS: dict[str, Explanation] = {
@@ -193,11 +221,14 @@ OF_IMPORTED_ROWS: dict[str, Explanation] = {
 }
 
 
-def explain(code: str, *, is_of_import: bool = False) -> Explanation:
+def explain(code: str, *, is_of_import: bool = False, is_of_paused: bool = False) -> Explanation:
     """Return what a stored code means; one without words of its own is named as it is.
 
-    `is_of_import` says that it is the failure of a row of an import, which has no track.
+    `is_of_import` says that it is the failure of a row of an import, which has no track; `is_of_paused` that
+    it is why a task is paused.
     """
+    if is_of_paused and code in OF_PAUSED_TASKS:
+        return OF_PAUSED_TASKS[code]
     if is_of_import and code in OF_IMPORTED_ROWS:
         return OF_IMPORTED_ROWS[code]
     return EXPLANATIONS.get(code) or Explanation(

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from catalog import doorbell
 from catalog.models import MetadataFetchTask
+from catalog.status import shown_status
 
 POLL_SECONDS = 0.25
 # Without any progress for this long, it is asked whether there are workers at all.
@@ -48,10 +49,16 @@ def follow(job: MetadataFetchTask, *, stream: TextIO | None = None) -> MetadataF
             if job.processed_tracks != bar.n:
                 last_moved_at = time.monotonic()
                 bar.update(job.processed_tracks - bar.n)
-            bar.set_postfix_str(f"{job.failed_tracks} failed, {job.api_calls} calls")
+            waits = _wait_of(job)
+            bar.set_postfix_str(f"{waits}{job.failed_tracks} failed, {job.api_calls} calls")
             if job.status in (*job.ENDED, job.Status.PAUSED):
                 return job
-            if time.monotonic() - last_moved_at > SILENCE_SECONDS:
+            if not waits and time.monotonic() - last_moved_at > SILENCE_SECONDS:
                 check_workers()
                 last_moved_at = time.monotonic()
             time.sleep(POLL_SECONDS)
+
+
+def _wait_of(job: MetadataFetchTask) -> str:
+    status = shown_status(job)
+    return f"{status.text}; " if status.is_waiting else ""

@@ -45,9 +45,30 @@ class QuotaReserved(SoundchartsError):
 QUOTA_CODES = ("quota_exhausted", QuotaReserved.code)
 
 
+def usable_service() -> SoundchartsService | None:
+    """Return the service for bulk work, None where the settings that describe it cannot be used."""
+    return None if why_unusable() else get_service()
+
+
+def why_unusable() -> str:
+    """Return in a sentence why no service can be made of the settings, empty where one can."""
+    try:
+        get_service()
+    except (SoundchartsError, ValueError) as error:
+        return str(error)
+    return ""
+
+
 def current_account() -> ApiAccount | None:
     """Return what is known of the account that the settings name, None if nothing is yet."""
-    return ApiAccount.objects.filter(fingerprint=get_service().account).first()
+    service = usable_service()
+    return ApiAccount.objects.filter(fingerprint=service.account).first() if service else None
+
+
+def pause_left() -> float:
+    """Return the seconds for which the rate limit holds back all calls, without a query."""
+    service = usable_service()
+    return service.pause_left() if service else 0.0
 
 
 def remaining_calls() -> int | None:

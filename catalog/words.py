@@ -29,3 +29,10 @@ def duration(seconds: float) -> str:
     while len(parts) > 1 and not parts[0][0]:
         parts.pop(0)
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count) or "0 s"
+
+
+def countdown(seconds: float) -> str:
+    """Return the time that is left as a clock shows it: "0:43", "12:05", "1:02:05"."""
+    minutes, left = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -152,7 +152,7 @@ def do_main_job() -> bool:
     imported = follow(jobs.request_import(limit=DEMO_TRACKS, requested_by=user).job, stream=sys.stdout)
     fetched = MetadataFetchTask.objects.filter(parent=imported).first()
     if fetched is None:
-        print(f"The import brought no tracks: {imported.get_status_display()}. {imported.error_message}")
+        print(f"The import brought no tracks: {imported.status_label}. {imported.error_message}")
         return False
     follow(fetched, stream=sys.stdout)
     seconds = time.monotonic() - started

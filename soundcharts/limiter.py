@@ -125,6 +125,9 @@ class Limiter(Protocol):
     def pause(self, seconds: float) -> None:
         """Let nobody start a call before so many seconds from now."""
 
+    def pause_left(self) -> float:
+        """Return the seconds until calls may start again, 0 when none are held back."""
+
     def remember(self, name: str, ttl: float) -> None:
         """Remember a fact about the account for `ttl` seconds."""
 
@@ -188,7 +191,7 @@ class RateLimiter:
             wait = self._take_turn(interactive=interactive, give_up_at=give_up_at)
             calling_off.wait(wait)
             # Somebody may have asked for a pause while this call waited for its turn.
-            if not wait or self._pause_left() <= 0:
+            if not wait or self.pause_left() <= 0:
                 return
 
     def _take_turn(self, *, interactive: bool, give_up_at: float) -> float:
@@ -256,16 +259,19 @@ class RateLimiter:
         self._known_tats = (tats[0], tats[1])
         return bool(is_given), wait / 1_000_000
 
-    def _pause_left(self) -> float:
-        """Return the seconds until calls may start again, 0 or less if they may."""
+    def pause_left(self) -> float:
+        """Return the seconds until calls may start again, 0 when none are held back.
+
+        Blocks for at most a second when Redis is away; then only this process's own pauses count.
+        """
         now = time.monotonic()
         if now - self._pause_asked_at < _PAUSE_KNOWN_FOR:
-            return self._own_pause_left()
+            return max(0.0, self._own_pause_left())
         self._pause_asked_at = now
         if left := self._with_redis(lambda: self._pause_left_script(keys=[self._key])):
             with self._lock:
                 self._paused_until = max(self._paused_until, now + left / 1_000_000)
-        return self._own_pause_left()
+        return max(0.0, self._own_pause_left())
 
     def _own_pause_left(self) -> float:
         return self._paused_until - time.monotonic()

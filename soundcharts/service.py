@@ -115,6 +115,13 @@ class SoundchartsService:
         answered_at = self._client.answered_at
         return None if answered_at is None else max(0.0, time.monotonic() - answered_at)
 
+    def pause_left(self) -> float:
+        """Return the seconds for which the rate limit holds back all calls, 0 when it does not.
+
+        Blocks for at most a second when Redis is away.
+        """
+        return self._client.limiter.pause_left()
+
     def count_calls(self) -> AbstractContextManager[CallMeter]:
         """Return a context manager whose value counts the calls that are charged inside (`.spent`)."""
         return self._client.count_calls()

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 from catalog.admin.job_page import running_time
 from catalog.admin.keys import key_in
 from catalog.models import MetadataFetchTask
+from catalog.status import ShownStatus, shown_statuses
 
 # Cells that change while a task is active, by the name that is part of their elements' ids.
 LIVE_CELLS = ("state", "progress", "outcome", "calls", "duration")
@@ -77,6 +78,13 @@ def search_jobs(jobs: QuerySet[MetadataFetchTask], term: str) -> QuerySet[Metada
     return jobs.filter(Q(title__icontains=term) | (Q() if number is None else Q(pk=number)))
 
 
+def add_statuses(jobs: Iterable[MetadataFetchTask]) -> None:
+    """Put on each of the tasks the status that people see, for all of them at once."""
+    jobs = list(jobs)
+    for job, status in zip(jobs, shown_statuses(jobs).values(), strict=True):
+        job.shown_status = status  # type: ignore[attr-defined]
+
+
 def cell(job: MetadataFetchTask, name: str, *, is_update: bool = False) -> SafeString:
     """Return a live cell of a task's row; as an update it replaces the one that is shown."""
     return format_html(
@@ -90,6 +98,7 @@ def cell(job: MetadataFetchTask, name: str, *, is_update: bool = False) -> SafeS
 
 def updated_cells(jobs: QuerySet[MetadataFetchTask]) -> SafeString:
     """Return all live cells of these tasks, to replace those that are shown."""
+    add_statuses(jobs)
     return format_html_join(
         "\n", "{}", ((cell(job, name, is_update=True),) for job in jobs for name in LIVE_CELLS)
     )
@@ -117,8 +126,8 @@ def _content(job: MetadataFetchTask, name: str) -> str:
     now: datetime = job.database_now  # type: ignore[attr-defined]
     match name:
         case "state":
-            label = {"type": job.status_colour, "text": job.get_status_display()}
-            return render_to_string("unfold/helpers/label.html", label)
+            status: ShownStatus = job.shown_status  # type: ignore[attr-defined]
+            return render_to_string("catalog/status_label.html", {"status": status})
         case "progress":
             return render_to_string("catalog/progress_bar.html", {"job": job})
         case "outcome":

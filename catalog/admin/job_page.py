@@ -17,6 +17,7 @@ from catalog.jobs.states import TRANSITIONS
 from catalog.models import MetadataFetchTask
 from catalog.prices import Price, estimate_calls, estimate_job_calls
 from catalog.quota import current_account, remaining_calls
+from catalog.status import ShownStatus, reason_of, shown_status
 from catalog.words import duration, length_of_time, plural
 
 Status = MetadataFetchTask.Status
@@ -65,8 +66,10 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
     quota_left = account.quota_remaining if account else None
     groups = failure_groups(job, quota_left=quota_left)
     is_saving = job.status in STOPPED and job.remaining_tracks > 0 and jobs.is_under_way(job.pk)
+    status = shown_status(job)
     return {
         "job": job,
+        "status": status,
         # Until the last lease is given back, or expires where a worker has died.
         "is_live": job.is_active or is_saving,
         "is_saving": is_saving,
@@ -80,10 +83,11 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
         "retry_price": _price(_retry_calls(job, groups), quota_left) if can_retry(job, groups) else "",
         "running_time": running_time(job, now=now),
         **_pace_context(job, now=now),
-        "advice": _advice(job),
+        "reason": reason_of(job, status),
+        "for_operators": explain(job.error_code, is_of_paused=True).for_operators,
         "remaining_price": _remaining_price(job, quota_left) if job.is_active else "",
         "account": account,
-        "announcement": _announcement(job, is_saving=is_saving),
+        "announcement": _announcement(job, status, is_saving=is_saving),
         "failure_groups": groups,
         "failures": list(job.failures.select_related("track")[:SHOWN_FAILURES]) if groups else [],
         "failures_address": reverse("admin:catalog_fetchfailure_changelist") + f"?job__id__exact={job.pk}",
@@ -99,7 +103,7 @@ def confirmation(job: MetadataFetchTask, verb: str, *, code: str = "") -> dict[s
     """
     quota_left = remaining_calls()
     done, remaining = f"{job.processed_tracks:,}", job.remaining_tracks
-    question, sentences, button, nothing = "", [], "", f"This task is {job.get_status_display().lower()}."
+    question, sentences, button, nothing = "", [], "", f"This task is {job.status_label.lower()}."
     match verb:
         case "resume" if job.status == Status.PAUSED:
             question, button = f"Resume task #{job.pk}?", "Resume"
@@ -249,18 +253,12 @@ def _pace_context(job: MetadataFetchTask, *, now: datetime) -> dict[str, Any]:
     return {"pace": words, "time_left": more + length_of_time(job.remaining_tracks / pace)}
 
 
-def _advice(job: MetadataFetchTask) -> str:
-    """Return what to do about what has stopped a job, where its own message does not say it."""
-    if not job.error_code or job.status == Status.RUNNING or job.error_code == "by_hand":
-        return ""
-    return explain(job.error_code, is_of_import=job.is_import).what_to_do
-
-
-def _announcement(job: MetadataFetchTask, *, is_saving: bool) -> str:
+def _announcement(job: MetadataFetchTask, status: ShownStatus, *, is_saving: bool) -> str:
     """Return what a screen reader is told: only steps and changes of state, not every number."""
+    words = f"Task {job.pk} {status.head[0].lower()}{status.head[1:]}"
     if is_saving:
-        return f"Task {job.pk} {job.get_status_display().lower()}; what is under way is still saved."
+        return f"{words}; what is under way is still saved."
     if not job.is_active:
-        return f"Task {job.pk} {job.get_status_display().lower()}: {job.outcome_sentence}."
+        return f"{words}: {job.outcome_sentence}."
     step = job.progress_percent // ANNOUNCED_STEP * ANNOUNCED_STEP
-    return f"Task {job.pk} {job.get_status_display().lower()}, {step} per cent done."
+    return f"{words}, {step} per cent done."

@@ -30,6 +30,7 @@ from catalog.admin.job_list import (
     FailuresFilter,
     PeriodFilter,
     active_ids,
+    add_statuses,
     asked_words,
     cell,
     chosen_ids,
@@ -74,7 +75,7 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
 
     class Media:
         # The second keeps open what somebody has opened while a part of the page is replaced.
-        js = ("catalog/job_live.js", "catalog/keep_open.js")
+        js = ("catalog/job_live.js", "catalog/keep_open.js", "catalog/countdown.js")
 
     def has_control_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("catalog.control_metadatafetchtask")
@@ -89,7 +90,9 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
     ) -> HttpResponse:
         response: HttpResponse = super().changelist_view(request, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
-            response.context_data["live_ids"] = active_ids(response.context_data["cl"].result_list)
+            rows = response.context_data["cl"].result_list
+            add_statuses(rows)
+            response.context_data["live_ids"] = active_ids(rows)
         return response
 
     def get_search_results(
@@ -229,7 +232,7 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
             except jobs.IllegalTransition as error:
                 if error.target == job.status:
                     # The second click of two, or of two people: what they wanted is so.
-                    is_now = job.get_status_display().lower()
+                    is_now = job.status_label.lower()
                     messages.info(request, f"Task #{job.pk} is {is_now} already. Nothing was changed.")
                 else:
                     messages.warning(request, f"{error} Nothing was changed.")

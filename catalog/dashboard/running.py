@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from django.db.models import Case, IntegerField, Value, When
 from django.utils import timezone
 
-from catalog.explanations import Explanation, explain
 from catalog.models import MetadataFetchTask
+from catalog.status import ShownStatus, reason_of, shown_statuses
 from catalog.words import length_of_time
 
 Status = MetadataFetchTask.Status
@@ -52,21 +52,16 @@ class ActiveJob:
     job: MetadataFetchTask
     pace: Pace | None
     left: str
-    trouble: Explanation | None
+    status: ShownStatus
 
     @property
     def noun(self) -> str:
         return "songs" if self.job.is_import else "tracks"
 
     @property
-    def advice(self) -> str:
-        """What the task says of its trouble, and what to do where it does not go on by itself."""
-        if self.trouble is None or self.job.status == Status.RUNNING:
-            return self.job.error_message
-        if self.job.error_code == "by_hand":
-            # That it was paused by hand, the title says.
-            return self.trouble.what_to_do
-        return f"{self.job.error_message} {self.trouble.what_to_do}"
+    def reason(self) -> str:
+        """Why it stands still, and what to do."""
+        return reason_of(self.job, self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +90,7 @@ def active_jobs(marks: str = "") -> ActiveJobs:
     active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
     jobs = list(active.select_related("requested_by").order_by(order, "-pk")[: SHOWN + 1])
     more = active.count() - SHOWN if len(jobs) > SHOWN else 0
+    statuses = shown_statuses(jobs[:SHOWN])
     milliseconds = int(now.timestamp() * 1000)
     shown, written = [], []
     for job in jobs[:SHOWN]:
@@ -102,7 +98,7 @@ def active_jobs(marks: str = "") -> ActiveJobs:
         older, newer = known.get(job.pk, (current, current))
         if not is_sensible(older, newer, current):
             older = newer = current
-        shown.append(_describe(job, older, current, now))
+        shown.append(_describe(job, statuses[job.pk], older, current, now))
         if current.at - newer.at >= MEASURED_SECONDS * 1000:
             older, newer = newer, current
         written.append(f"{job.pk}:{older.done}:{older.at}:{newer.done}:{newer.at}")
@@ -125,13 +121,16 @@ def is_sensible(older: Mark, newer: Mark, current: Mark) -> bool:
     return is_in_order and current.at - older.at <= FORGOTTEN_SECONDS * 1000
 
 
-def _describe(job: MetadataFetchTask, older: Mark, current: Mark, now: datetime) -> ActiveJob:
-    pace = _pace(job, older, current, now) if job.status == Status.RUNNING else None
+def _describe(
+    job: MetadataFetchTask, status: ShownStatus, older: Mark, current: Mark, now: datetime
+) -> ActiveJob:
+    is_moving = job.status == Status.RUNNING and not status.is_waiting
+    pace = _pace(job, older, current, now) if is_moving else None
     left = ""
     # While it is planned, nobody knows how much there is to do.
     if pace is not None and pace.rate > 0 and job.planned_at is not None and job.remaining_tracks:
         left = length_of_time(max(1.0, job.remaining_tracks / pace.rate))
-    return ActiveJob(job, pace, left, explain(job.error_code) if job.error_code else None)
+    return ActiveJob(job, pace, left, status)
 
 
 def _pace(job: MetadataFetchTask, older: Mark, current: Mark, now: datetime) -> Pace | None:

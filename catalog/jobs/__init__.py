@@ -44,6 +44,7 @@ from catalog.jobs.requests import (
 )
 from catalog.jobs.retries import request_retry
 from catalog.jobs.states import (
+    WAITS_FOR_BROKER,
     IllegalTransition,
     cancel_job,
     fail_job,
@@ -55,6 +56,7 @@ from catalog.jobs.states import (
 from catalog.jobs.sweep import sweep
 from catalog.jobs.unreadable import PAUSED as WHY_UNREADABLE
 from catalog.jobs.unreadable import UNREADABLE, UNREADABLE_BATCHES, note_unreadable
+from catalog.jobs.waits import Wait, waits_of
 
 __all__ = [
     "LARGEST_SELECTION",
@@ -63,6 +65,7 @@ __all__ = [
     "SUSPICIOUS_LEASES",
     "UNREADABLE",
     "UNREADABLE_BATCHES",
+    "WAITS_FOR_BROKER",
     "WHY_UNREADABLE",
     "Counts",
     "Delay",
@@ -72,6 +75,7 @@ __all__ = [
     "Pruned",
     "Requested",
     "User",
+    "Wait",
     "add_imported_tracks",
     "advance_chunk",
     "cancel_job",
@@ -112,4 +116,5 @@ __all__ = [
     "tracks_listed",
     "tracks_per_second",
     "tracks_under_way",
+    "waits_of",
 ]

@@ -37,7 +37,7 @@ class Requested:
         """What happened and what to do next, for the person who asked."""
         job = self.job
         if self.is_joined and not job.is_active:
-            return f"Task #{job.pk} was made of this already, and is {job.get_status_display().lower()}."
+            return f"Task #{job.pk} was made of this already, and is {job.status_label.lower()}."
         if self.is_joined and job.status == job.Status.PAUSED:
             return f"Task #{job.pk} for exactly this is paused: resume it. No second task was made."
         if self.is_joined:

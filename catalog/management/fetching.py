@@ -151,7 +151,7 @@ class FetchCommand(BaseCommand):
         if job.refused_sentence:
             self.stderr.write(job.refused_sentence)
         summary = (
-            f"Task #{job.pk} {job.get_status_display().lower()}: {job.outcome_sentence}; "
+            f"Task #{job.pk} {job.status_label.lower()}: {job.outcome_sentence}; "
             f"API calls: {job.api_calls:,}."
         )
         if job.status == job.Status.COMPLETED and not job.failed_tracks:

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from catalog.models.audience import platform_names
 from catalog.models.tracks import Track
+from catalog.words import plural
 
 
 class MetadataFetchTask(models.Model):
@@ -128,8 +129,21 @@ class MetadataFetchTask(models.Model):
         return self.status in self.ACTIVE
 
     @property
+    def status_label(self) -> str:
+        """Its status in words; a completed task names its errors: "Completed with 26 errors"."""
+        label = self.get_status_display()
+        return f"{label} with {plural(self.failed_tracks, 'error')}" if self.has_errors else label
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether it completed although some of its tracks failed."""
+        return self.status == self.Status.COMPLETED and self.failed_tracks > 0
+
+    @property
     def status_colour(self) -> str:
         """What the admin's theme calls the colour of its status."""
+        if self.has_errors:
+            return "warning"
         return {
             self.Status.PENDING: "info",
             self.Status.RUNNING: "primary",
@@ -165,10 +179,12 @@ class MetadataFetchTask(models.Model):
 
     @property
     def progress_percent(self) -> int:
-        """Whole per cent done, never 100 before everything is, and never more."""
+        """Whole per cent done, never 100 before everything is, nor more than 100."""
         if not self.total_tracks:
             return 100 if self.status == self.Status.COMPLETED else 0
-        return min(100, self.processed_tracks * 100 // self.total_tracks)
+        # Until it is planned, more tracks may follow.
+        most = 99 if self.is_active and self.planned_at is None else 100
+        return min(most, self.processed_tracks * 100 // self.total_tracks)
 
     @property
     def failed_percent(self) -> int:

@@ -193,9 +193,14 @@ def test_with_many_failures_the_page_leads_to_all_of_them(staff_client, refused_
 def test_a_reason_to_wait_stands_on_the_page_with_what_to_do_about_it(staff_client, job, broker):
     jobs.pause_job(job, code="authentication_failed", reason="The keys were refused.")
 
-    advice = explain("authentication_failed").what_to_do
+    words = explain("authentication_failed", is_of_paused=True)
     page = staff_client.get(page_of(job))
-    assertContains(page, f"<strong>Paused:</strong> The keys were refused. {advice}")
+    assertContains(page, "Paused: credentials refused")
+    assertContains(page, f"<p>{words.meaning} {words.what_to_do}</p>")
+    # What only operators can do is folded away.
+    technical = page.content.decode().partition("Technical details</summary>")[2]
+    assert "The keys were refused." in technical
+    assert words.for_operators in technical
 
 
 @pytest.mark.django_db
@@ -203,7 +208,7 @@ def test_a_pause_by_hand_is_said_once(staff_client, job, broker):
     jobs.pause_job(job, by=User.objects.get(username="staff"))
 
     page = staff_client.get(page_of(job))
-    assertContains(page, "<p>Paused by hand. Resume goes on from here.</p>")
+    assertContains(page, f"<p>{explain('by_hand').what_to_do}</p>")
     dashboard = staff_client.get("/admin/")
     assertContains(dashboard, "Paused by hand", count=1)
     assertContains(dashboard, explain("by_hand").what_to_do)

@@ -1,6 +1,7 @@
 """Every code that can be stored has words that a person can act on."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from django.conf import settings
 
 import catalog.fetching
 import catalog.quota  # noqa: F401
-from catalog.explanations import EXPLANATIONS, OF_IMPORTED_ROWS, explain
+from catalog.explanations import EXPLANATIONS, OF_IMPORTED_ROWS, OF_PAUSED_TASKS, explain
 from catalog.jobs.states import WAITS_FOR_BROKER
 from soundcharts.errors import SoundchartsError
 
@@ -60,14 +61,28 @@ def test_every_code_that_the_source_writes_is_explained():
 
 @pytest.mark.parametrize(
     "words",
-    [*EXPLANATIONS.values(), *OF_IMPORTED_ROWS.values()],
-    ids=[*EXPLANATIONS, *(f"{code} of a row" for code in OF_IMPORTED_ROWS)],
+    [*EXPLANATIONS.values(), *OF_IMPORTED_ROWS.values(), *OF_PAUSED_TASKS.values()],
+    ids=[
+        *EXPLANATIONS,
+        *(f"{code} of a row" for code in OF_IMPORTED_ROWS),
+        *(f"{code} of a paused task" for code in OF_PAUSED_TASKS),
+    ],
 )
 def test_an_explanation_is_a_short_title_and_whole_sentences(words):
     assert 0 < len(words.title) <= 30
     assert not words.title.endswith(".")
     assert words.meaning.endswith(".")
     assert words.what_to_do.endswith(".")
+    assert len(words.reason or words.title) <= 30
+
+
+@pytest.mark.parametrize(
+    "words", [*EXPLANATIONS.values(), *OF_IMPORTED_ROWS.values(), *OF_PAUSED_TASKS.values()]
+)
+def test_no_setting_is_named_to_those_who_have_no_access_to_it(words):
+    assert not re.search(
+        r"[A-Z]+_[A-Z_]+", f"{words.title} {words.meaning} {words.what_to_do} {words.reason}"
+    )
 
 
 @pytest.mark.parametrize("code", sorted(OF_IMPORTED_ROWS))

@@ -56,6 +56,7 @@ LAYERS = (
     "catalog.mapping",
     "catalog.series",
     "catalog.jobs",
+    "catalog.status",
     "catalog.fetching",
     "catalog.following",
     "catalog.schedule",

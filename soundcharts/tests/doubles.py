@@ -37,6 +37,9 @@ class FakeLimiter:
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
+    def pause_left(self) -> float:
+        return 0.0
+
     def remember(self, name: str, ttl: float) -> None:
         self.memories[name] = ttl
 
