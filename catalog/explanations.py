@@ -65,6 +65,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Nothing needs to be done: every song that was listed is here.",
         is_best_left=True,
     ),
+    "first_rows_unknown": Explanation(
+        "First rows unknown",
+        "Soundcharts knows none of the first rows of this list, so the import paused before spending more.",
+        "Cancel it and import the right list, or resume it: it then goes on to the end without asking again.",
+    ),
     "answers_unreadable": Explanation(
         "Answers make no sense",
         "Several batches in a row were answered with something that could not be read. What was not tried is "

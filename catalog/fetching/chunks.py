@@ -121,8 +121,7 @@ def run_chunk(
                 if not is_interactive and _is_put_off(error, job, chunk):
                     return run.reports
                 if job.is_list_import:
-                    import_items(run.items_run, given_up=error)
-                    continue
+                    continue  # Each row has its own tries, and fails at the last of them.
                 if job.is_import or (_ends_job(error, job) and not is_interactive):
                     _fail(error, job)
                     break
@@ -301,7 +300,9 @@ def _is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChu
         return True
     # The patience is the job's as a whole: a batch that comes after one that was given up gets no more of it.
     attempt = max(chunk.error_count, tries - 1)
-    if error.is_temporary and attempt < len(delays):
+    if job.is_list_import:
+        attempt = min(attempt, len(delays) - 1)
+    if error.is_temporary and 0 <= attempt < len(delays):
         seconds = delays[attempt]
         logger.warning("job %s: chunk %s tries again in %s s: %s", job.pk, chunk.pk, seconds, error)
         delay = jobs.Delay(seconds, is_attempt=True)

@@ -9,7 +9,8 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, transacti
 
 from catalog import jobs, quota
 from catalog.fetching.ahead import QUEUED, SAVED_TOGETHER, Look, fetch_threads, wait_for
+from catalog.fetching.imports import count_import_calls
 from catalog.fetching.saving import (
     NotSaved,
     again_on_a_new_connection,
@@ -29,29 +31,37 @@ from catalog.fetching.saving import (
     save_answers,
     with_database_back,
 )
+from catalog.jobs import unknown_rows
 from catalog.mapping import apply_song
 from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track
 from catalog.quota import QuotaReserved
 from catalog.song_lists import is_uuid
+from catalog.words import plural
 from soundcharts.calling_off import called_off_by
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import CalledOff, RateLimited, SoundchartsError
 from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
 
 logger = logging.getLogger(__name__)
 
 Outcome = ImportRow.Outcome
+# Times that a row is asked for before it fails, at most: BATCH_RETRY_DELAYS may allow fewer.
+ROW_TRIES = 3
 DelayAfter = Callable[[SoundchartsError | None], jobs.Delay]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of a list, and what is known of it: the track that is here, or what Soundcharts said."""
+    """One row of a list, and what is known of it: the track that is here, or what Soundcharts said.
+
+    `tries` is how often it was asked for without an answer.
+    """
 
     number: int
     line: int
     value: str
     given: str
+    tries: int = 0
     track_id: int | None = None
     answer: Song | SoundchartsError | None = None
 
@@ -61,7 +71,7 @@ class Item:
 
     @property
     def as_json(self) -> list[Any]:
-        return [self.number, self.line, self.value, self.given]
+        return [self.number, self.line, self.value, self.given, self.tries]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,42 +87,74 @@ class ItemsRun:
 
 @dataclass(slots=True)
 class _Answers:
-    """What calls have brought, by identifier; `error` is what left some without an answer."""
+    """What calls have brought, by identifier; `error` is what left some without an answer.
+
+    `failed` has those that were asked for in vain, and why.
+    """
 
     found: dict[str, Song | SoundchartsError]
+    failed: dict[str, SoundchartsError] = field(default_factory=dict)
     calls: int = 0
     error: SoundchartsError | None = None
 
 
 def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None) -> None:
-    """Look up and save the next rows of a list; raise what left the row after them without an answer.
+    """Look up and save the next rows of a list; raise what left rows without an answer.
 
     As many calls are made at once as fit under the rate limit in a second, at most FETCH_AHEAD; the next
     ones begin when these are saved. With `given_up`, the next call's rows fail with that error, unasked.
+
+    A row that was asked for in vain is put off into a chunk of its own, and fails at the last of its tries.
+    So no list costs more than a few calls a row, whatever is answered. Where nothing at all could be read
+    the error is raised, so that the job waits or pauses; unless it is only about rows that had failed before,
+    while others were answered.
     """
     items, batches = again_on_a_new_connection(lambda: _next_items(run, is_one_call=given_up is not None))
     if given_up is not None:
         answers = _Answers({value: given_up for batch in batches for value in batch})
     else:
         answers = _ask(run, batches)
-    items = [replace(item, answer=answers.found.get(item.value)) for item in items]
-    answered = list(items)
-    while answered and answered[-1].is_unanswered:
-        answered.pop()
-    if answered:
-        _save(run, answered, calls=answers.calls, delay=run.delay_after(answers.error))
+    is_about_others = any(item.value in answers.failed and not item.tries for item in items)
+    items = [_with_answer(item, answers) for item in items]
+    settled = list(items)
+    while settled and settled[-1].is_unanswered and settled[-1].value not in answers.failed:
+        settled.pop()
+    if settled:
+        _save(run, settled, calls=answers.calls, delay=_delay(run, settled, answers))
     else:
         jobs.record_calls(run.job.pk, answers.calls)
     again_on_a_new_connection(lambda: quota.note_quota(run.service))
-    if answers.error is not None and (answers.error.stops_all or len(answered) < len(items)):
+    if answers.error is None:
+        return
+    is_trouble = not answers.found and (is_about_others or bool(run.job.unreadable_tries))
+    if answers.error.stops_all or len(settled) < len(items) or is_trouble:
         raise answers.error
+
+
+def _with_answer(item: Item, answers: _Answers) -> Item:
+    if item.value not in answers.failed:
+        return replace(item, answer=answers.found.get(item.value))
+    tries = item.tries + 1
+    is_last = tries >= min(ROW_TRIES, len(settings.BATCH_RETRY_DELAYS) + 1)
+    return replace(item, tries=tries, answer=answers.failed[item.value] if is_last else None)
+
+
+def _delay(run: ItemsRun, items: list[Item], answers: _Answers) -> jobs.Delay:
+    """Return when the rows that have no answer are asked for again."""
+    delays = settings.BATCH_RETRY_DELAYS
+    tries = max((item.tries for item in items if item.value in answers.failed), default=0)
+    if not tries or not delays:
+        return run.delay_after(answers.error)
+    return jobs.Delay(delays[min(tries, len(delays)) - 1], is_attempt=True)
 
 
 def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[list[str]]]:
     """Return the next rows, and what to ask for those that are not here: a call for each list."""
     chunk, service = run.chunk, run.service
     window = [Item(*row) for row in chunk.items[chunk.position : chunk.position + SAVED_TOGETHER]]
-    depth = 1 if is_one_call or _is_suspicious(chunk) else _calls_at_once()
+    # Answers that cannot be read are paid for: one call finds out whether they are better now.
+    is_careful = is_one_call or _is_suspicious(chunk) or bool(run.job.unreadable_tries)
+    depth = 1 if is_careful else _calls_at_once()
     workers = max(1, jobs.count_living_leases())
     # The first answer tells what is left.
     is_told = quota.is_told(service)
@@ -122,12 +164,15 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
     # One call, alone, finds out whether the account has batch calls.
     is_one_batch = not service.knows_batches
     here = _tracks_here(window)
+    most = unknown_rows.count_until_asked(run.job)
     items: list[Item] = []
     batches: list[list[str]] = []
     uuids: list[str] = []
     for item in window:
         item = replace(item, track_id=here.get(item.value))
         if item.is_unanswered:
+            if most is not None and sum(map(len, batches)) >= most:
+                break
             if is_uuid(item.value) and uuids and len(uuids) < batch_size:
                 uuids.append(item.value)
             elif len(batches) == depth or (is_one_batch and uuids and is_uuid(item.value)):
@@ -174,6 +219,7 @@ def _ask(run: ItemsRun, batches: list[list[str]]) -> _Answers:
         for call in calls:
             answer = wait_for(call, partial(run.look, called_off.set))
             answers.found |= answer.found
+            answers.failed |= answer.failed
             answers.calls += answer.calls
             answers.error = answers.error or answer.error
     except BaseException:
@@ -185,19 +231,26 @@ def _ask(run: ItemsRun, batches: list[list[str]]) -> _Answers:
 
 
 def _call(service: SoundchartsService, batch: list[str], called_off: threading.Event) -> _Answers:
+    answers = _Answers({})
     with called_off_by(called_off), service.count_calls() as meter:
         if is_uuid(batch[0]):
-            answer = service.get_songs([UUID(value) for value in batch])
-            answers = _Answers({}, meter.spent, answer.interrupted_by)
-            for said in (answer.songs, answer.errors):
+            songs = service.get_songs([UUID(value) for value in batch])
+            for said in (songs.songs, songs.errors):
                 answers.found |= {str(uuid): each for uuid, each in said.items()}
-            return answers
-        try:
-            return _Answers({batch[0]: service.get_song_by_isrc(batch[0])}, meter.spent)
-        except SoundchartsError as error:
-            if error.is_temporary or error.stops_all:
-                return _Answers({}, meter.spent, error)
-            return _Answers({batch[0]: error}, meter.spent)
+            answers.error = songs.interrupted_by
+        else:
+            try:
+                answers.found[batch[0]] = service.get_song_by_isrc(batch[0])
+            except SoundchartsError as error:
+                if error.is_temporary or error.stops_all:
+                    answers.error = error
+                else:
+                    answers.found[batch[0]] = error
+    answers.calls = meter.spent
+    reason = answers.error
+    if reason is not None and reason.is_temporary and not isinstance(reason, RateLimited | CalledOff):
+        answers.failed = {value: reason for value in batch if value not in answers.found}
+    return answers
 
 
 def _save(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.Delay) -> None:
@@ -248,13 +301,43 @@ def commit_items(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.De
             skipped=outcomes.count(Outcome.DUPLICATE),
             failed=outcomes.count(Outcome.NOT_FOUND) + outcomes.count(Outcome.FAILED),
         )
-        jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, is_done=is_done)
+        is_read = any(map(_is_readable, items))
+        jobs.record_outcomes(
+            chunk, counts=counts, failures=failures, calls=calls, is_done=is_done, is_read=is_read
+        )
+        if counts.failed:
+            _pause_if_all_unknown(job)
+    if is_read:
+        job.unreadable_tries = 0
     move_on(chunk, count=len(items))
     logger.info(
         "job %s: chunk %s at %s of %s: %s added, %s already here, %s listed twice, %s failed, %s calls",
         *(job.pk, chunk.pk, chunk.position, chunk.size),
         *(counts.updated, counts.unchanged, counts.skipped, counts.failed, calls),
     )
+
+
+def _is_readable(item: Item) -> bool:
+    """Return whether Soundcharts said something of a row that could be understood."""
+    if isinstance(item.answer, SoundchartsError):
+        return item.answer.code in jobs.READABLE_FAILURES
+    return item.answer is not None
+
+
+def _pause_if_all_unknown(job: MetadataFetchTask) -> None:
+    """Pause an import, once, when Soundcharts knows none of its first rows."""
+    if not unknown_rows.are_all_unknown(job):
+        return
+    job.refresh_from_db()
+    left = job.remaining_tracks
+    reason = (
+        f"Soundcharts knows none of the first {job.processed_tracks:,} rows. Check that the right column "
+        "was read, and that it holds ISRCs or Soundcharts UUIDs, not other identifiers. "
+        f"{plural(job.api_calls, 'API call')} used so far; "
+        f"the other {plural(left, 'row')} would use about {count_import_calls(job, left):,} more."
+    )
+    with suppress(jobs.IllegalTransition):
+        jobs.pause_job(job, code=unknown_rows.FIRST_ROWS_UNKNOWN, reason=reason)
 
 
 def _without_deleted(items: list[Item]) -> list[Item]:

@@ -55,13 +55,14 @@ from catalog.jobs.states import (
 )
 from catalog.jobs.sweep import sweep
 from catalog.jobs.unreadable import PAUSED as WHY_UNREADABLE
-from catalog.jobs.unreadable import UNREADABLE, UNREADABLE_BATCHES, note_unreadable
+from catalog.jobs.unreadable import READABLE_FAILURES, UNREADABLE, UNREADABLE_BATCHES, note_unreadable
 from catalog.jobs.waits import Wait, waits_of
 
 __all__ = [
     "LARGEST_SELECTION",
     "LAST_OFFSET",
     "MAX_LEASES",
+    "READABLE_FAILURES",
     "SUSPICIOUS_LEASES",
     "UNREADABLE",
     "UNREADABLE_BATCHES",
