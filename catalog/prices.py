@@ -11,9 +11,8 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from catalog.models import Track, TrackAudience, audience_stale_before
-from catalog.quota import remaining_calls
+from catalog.quota import remaining_calls, usable_service
 from catalog.words import length_of_time, plural
-from soundcharts.service import get_service
 
 # Days that one call for an audience covers (the API's reference), and as many are asked for at first.
 PERIOD_DAYS = 90
@@ -29,7 +28,8 @@ Tracks = QuerySet[Track] | Collection[int]
 class Price:
     """What a piece of work will spend, and what is left of the quota as far as is known, in calls.
 
-    Bulk work (`is_bulk`) leaves the reserve to people.
+    Bulk work (`is_bulk`) leaves the reserve to people, and pauses where there are too few; a fetch that a
+    person waits for fails then.
     """
 
     calls: int
@@ -50,13 +50,17 @@ class Price:
         kept = min(remaining, settings.SOUNDCHARTS_QUOTA_RESERVE) if self.is_bulk else 0
         if remaining - kept >= self.calls:
             return f", {remaining - self.calls:,} left after"
+        if not self.is_bulk:
+            return f", but only {remaining:,} remaining: it will fail"
         besides = f" besides the {kept:,} kept for people" if kept else ""
         return f", but only {remaining - kept:,} are left{besides}: it pauses until there are more"
 
 
 def estimate_calls(track_count: int) -> int:
     """Return how many calls of the quota fetching the metadata of so many tracks will spend."""
-    return math.ceil(track_count / get_service().effective_batch_size)
+    service = usable_service()
+    batch_size = service.effective_batch_size if service else settings.SOUNDCHARTS_BATCH_SIZE
+    return math.ceil(track_count / batch_size)
 
 
 def calls_a_platform(days: int | None) -> int:
@@ -131,9 +135,9 @@ def estimate_due_calls(asked: dict[str, Any], due: dict[str, int], *, limit: int
 
 
 def _asked_platforms(platforms: Sequence[str] | None) -> list[str]:
-    service = get_service()
+    service = usable_service()
     wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
-    return [platform for platform in wanted if service.has_audience(platform) is not False]
+    return [name for name in wanted if service is None or service.has_audience(name) is not False]
 
 
 def _of(rows: QuerySet[TrackAudience], tracks: Tracks | None) -> QuerySet[TrackAudience]:

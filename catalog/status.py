@@ -64,6 +64,16 @@ def shown_status(job: MetadataFetchTask) -> ShownStatus:
     return shown_statuses([job])[job.pk]
 
 
+def activity_of(job: MetadataFetchTask) -> str:
+    """Return what the active task of one track does now: "Task #12 is fetching this track right now."."""
+    status = shown_status(job)
+    if job.status == Status.RUNNING and not status.is_waiting and jobs.is_under_way(job.pk):
+        return f"Task #{job.pk} is fetching this track right now."
+    is_queued = job.status in (Status.PENDING, Status.RUNNING) and not status.is_waiting
+    words = "queued" if is_queued else f"{status.text[0].lower()}{status.text[1:]}"
+    return f"Task #{job.pk} is {words}."
+
+
 def shown_statuses(shown: Iterable[MetadataFetchTask]) -> dict[int, ShownStatus]:
     """Return the labels of tasks by their keys: one query, and one look at the rate limit, for all of them.
 

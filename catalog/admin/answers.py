@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from catalog import jobs
+from catalog import jobs, quota
 from catalog.models import MetadataFetchTask
 
 
@@ -14,6 +14,14 @@ def go_to(request: HttpRequest, address: str) -> HttpResponse:
     if request.headers.get("HX-Request"):
         return HttpResponse(headers={"HX-Redirect": address})
     return HttpResponseRedirect(address)
+
+
+def why_not_fetched(request: HttpRequest, address: str) -> HttpResponse | None:
+    """Say that the settings for Soundcharts cannot be used and go there; None where they can."""
+    if not (problem := quota.why_unusable()):
+        return None
+    messages.error(request, f"Not fetched. {problem}")
+    return go_to(request, address)
 
 
 def job_address(job: MetadataFetchTask) -> str:

@@ -15,14 +15,15 @@ from catalog.admin.keys import key_in
 from catalog.admin.track_list import filter_of
 from catalog.models import Track, platform_names
 from catalog.prices import (
+    Price,
     Tracks,
     count_audience_gaps,
     count_due_audiences,
     estimate_due_calls,
     estimate_job_calls,
-    price_of,
     time_for,
 )
+from catalog.quota import remaining_calls
 from catalog.selection import TrackFilter, Unselectable, measure
 from catalog.words import plural
 from soundcharts.platforms import AUDIENCE_PLATFORMS
@@ -120,7 +121,7 @@ def price_context(request: HttpRequest, object_id: int | str | None = None) -> d
         "count": tracks,
         # Missing days are known beforehand; anything else is asked for even where it may cost nothing.
         "is_nothing": not tracks or (wish.fill_gaps and not calls),
-        "price": price_of(calls).sentence,
+        "price": Price(calls, remaining_calls(), is_bulk=object_id is None).sentence,
         "time": time_for(calls),
     }
 

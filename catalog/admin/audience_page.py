@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from unfold.decorators import action
 
-from catalog.admin.answers import go_to
+from catalog.admin.answers import go_to, why_not_fetched
 from catalog.admin.audience_forms import FetchAudienceForm
 from catalog.admin.keys import key_in
 from catalog.admin.track_page import LEVELS
@@ -72,6 +72,9 @@ class AudienceOnPage:
         self, request: HttpRequest, form: FetchAudienceForm, object_id: str
     ) -> HttpResponse:
         track = get_object_or_404(Track, pk=key_in(object_id) or 0)
+        here = reverse("admin:catalog_track_change", args=(track.pk,))
+        if (refusal := why_not_fetched(request, here)) is not None:
+            return refusal
         job, report = fetch_audience_now(track, requested_by=request.user, **form.wish.asked)
         answer = AudienceAnswer(job, report)
         self.log_change(request, track, f"Fetch audience: {report.outcome} {report.code}".strip())  # type: ignore[attr-defined]

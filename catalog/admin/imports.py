@@ -32,7 +32,7 @@ from catalog.models import ImportDraft
 from catalog.song_lists import UnreadableList, read_list
 from catalog.spending import add_spending
 from catalog.words import plural
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import AuthenticationFailed, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
 logger = logging.getLogger(__name__)
@@ -168,6 +168,8 @@ class ImportMixin(ModelAdmin):
 
         The job that comes of the draft takes the draft's calls over as its own, without counting them again.
         """
+        if problem := quota.why_unusable():
+            raise AuthenticationFailed(problem)
         service = get_service(interactive=True)
         with service.count_calls() as meter:
             try:

@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.cache import never_cache
 from unfold.decorators import action
 
+from catalog.admin.answers import why_not_fetched
 from catalog.admin.forms import FetchNowForm, TrackForm
 from catalog.admin.keys import key_in, page_in
 from catalog.admin.refusing import RefusingAdmin
@@ -206,6 +207,8 @@ class TrackPage(SharedPage, RefusingAdmin):
         track = _find(object_id)
         if track is None:
             raise Http404
+        if (refusal := why_not_fetched(request, _address(track))) is not None:
+            return refusal
         begun = time.monotonic()
         job, report = fetch_track_now(track, requested_by=request.user)
         seconds = time.monotonic() - begun

@@ -27,6 +27,7 @@ from catalog.models import (
     refresh_days,
 )
 from catalog.quota import current_account
+from catalog.status import activity_of
 from catalog.words import plural
 from soundcharts.fields import is_web_url
 
@@ -283,6 +284,13 @@ class Story:
         return next((job for job in self.own_jobs if job.is_active), None)
 
     @cached_property
+    def activity(self) -> str:
+        """What that job does now, empty without one: "is waiting: rate limit, resumes in 0:43."."""
+        if self.active_job is None:
+            return ""
+        return activity_of(self.active_job).removeprefix(f"Task #{self.active_job.pk} ")
+
+    @cached_property
     def spent(self) -> dict[str, int]:
         """The calls and the number of this track's own jobs for its metadata."""
         own = jobs.jobs_of_track(self.track.pk)
@@ -384,9 +392,7 @@ class AudienceAnswer(Answer):
 def answer_of(job: MetadataFetchTask, track: Track) -> Answer:
     """Return what one of a track's own jobs has brought, from what it left in the database."""
     if job.is_active:
-        waits = f" {job.error_message}" if job.error_message else ""
-        state = "is paused" if job.status == job.Status.PAUSED else "is fetching this track right now"
-        return Answer(job, TrackReport("busy", message=f"Task #{job.pk} {state}.{waits}"))
+        return Answer(job, TrackReport("busy", message=activity_of(job)))
     if failure := job.failures.filter(track=track).first():
         return Answer(job, TrackReport("failed", code=failure.code, message=failure.message))
     if change := track.changes.filter(job=job).first():

@@ -21,7 +21,9 @@ from catalog.fetching.saving import again_on_a_new_connection, save_results
 from catalog.fetching.shift import Shift
 from catalog.mapping import TrackReport
 from catalog.models import FetchChunk, MetadataFetchTask, Track
+from catalog.status import activity_of
 from soundcharts.audience import PlatformForbidden
+from soundcharts.client import INTERACTIVE
 from soundcharts.errors import CalledOff, InvalidResponse, RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
@@ -374,21 +376,24 @@ def fetch_audience_now(
 
 
 def _fetch_now(requested: jobs.Requested, requested_by: jobs.User) -> tuple[MetadataFetchTask, TrackReport]:
-    """Do the job of one track here and now.
+    """Do the job of one track here and now, also one that waits for its next try.
 
     The same way as every other fetch: a job, a chunk, a lease, so that a crash loses nothing and a
-    second click joins the first. The report's outcome is `busy` when somebody else is at it right now.
+    second click joins the first. The report's outcome is `busy` when somebody else is at it, or when the
+    rate limit holds all calls back for longer than a person waits: then the job goes on by itself.
     """
     job = requested.job
+    service = get_service(interactive=True)
     if job.status == job.Status.PAUSED:
         # Somebody else may resume it at the same moment.
         with suppress(jobs.IllegalTransition):
             jobs.resume_job(job, by=requested_by, reason="The track was asked for again.")
-    chunk = jobs.claim_chunk(job.pk, owner=uuid4().hex)
+    is_held_back = requested.is_joined and service.pause_left() > INTERACTIVE.max_wait
+    chunk = None if is_held_back else jobs.claim_chunk(job.pk, owner=uuid4().hex, is_at_once=True)
     reports: list[TrackReport] = []
     if chunk is not None:
-        reports = run_chunk(chunk, service=get_service(interactive=True), is_interactive=True)
+        reports = run_chunk(chunk, service=service, is_interactive=True)
     job.refresh_from_db()
     if not reports:
-        return job, TrackReport("busy", message=f"Task #{job.pk} is fetching this track right now.")
+        return job, TrackReport("busy", message=activity_of(job))
     return job, reports[-1]

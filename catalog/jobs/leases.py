@@ -69,16 +69,20 @@ class Counts:
     failed: int = 0
 
 
+def _is_unleased() -> Q:
+    return Q(finished_at=None) & (Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()))
+
+
 def _is_free() -> Q:
-    return (
-        Q(finished_at=None)
-        & (Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()))
-        & (Q(not_before=None) | Q(not_before__lte=Now()))
-    )
+    return _is_unleased() & (Q(not_before=None) | Q(not_before__lte=Now()))
+
+
+def _may_get_work() -> Q:
+    return Q(status__in=(Status.PENDING, Status.RUNNING))
 
 
 def _wants_work() -> Q:
-    return Q(status__in=(Status.PENDING, Status.RUNNING)) & (Q(not_before=None) | Q(not_before__lte=Now()))
+    return _may_get_work() & (Q(not_before=None) | Q(not_before__lte=Now()))
 
 
 def has_claimable_chunk(job_id: int) -> bool:
@@ -117,18 +121,23 @@ def tracks_under_way(*, except_job: int, task_types: Sequence[str]) -> set[int]:
     }
 
 
-def claim_chunk(job_id: int, *, owner: str, celery_task_id: str = "") -> FetchChunk | None:
+def claim_chunk(
+    job_id: int, *, owner: str, celery_task_id: str = "", is_at_once: bool = False
+) -> FetchChunk | None:
     """Lease the first free chunk of a job to `owner`, or return None when there is none.
 
-    The job must be pending or running; it is running afterwards.
+    The job must be pending or running; it is running afterwards. With `is_at_once` a chunk or a job that
+    was put off does not wait any longer: somebody wants it now.
     """
     # Not a join: Django would move every condition into a subquery, which PostgreSQL does not
     # evaluate again when it had to wait for the row, and two workers would both succeed.
-    is_wanted = Exists(MetadataFetchTask.objects.filter(_wants_work(), pk=OuterRef("job_id")))
-    candidates = FetchChunk.objects.filter(_is_free(), job_id=job_id).values_list("pk", flat=True)
+    wants_work = _may_get_work() if is_at_once else _wants_work()
+    is_free = _is_unleased() if is_at_once else _is_free()
+    is_wanted = Exists(MetadataFetchTask.objects.filter(wants_work, pk=OuterRef("job_id")))
+    candidates = FetchChunk.objects.filter(is_free, job_id=job_id).values_list("pk", flat=True)
     for chunk_id in list(candidates[:CANDIDATES]):
         with transaction.atomic():
-            claimed = FetchChunk.objects.filter(_is_free(), is_wanted, pk=chunk_id).update(
+            claimed = FetchChunk.objects.filter(is_free, is_wanted, pk=chunk_id).update(
                 lease_owner=owner,
                 lease_expires_at=Now() + timedelta(seconds=settings.CHUNK_LEASE_SECONDS),
                 lease_count=F("lease_count") + 1,

@@ -14,7 +14,7 @@ from catalog.following import NoWorker, check_workers, follow
 from catalog.mapping import TrackReport
 from catalog.models import MetadataFetchTask, Track
 from catalog.prices import Price, price_of
-from catalog.quota import remaining_calls
+from catalog.quota import remaining_calls, why_unusable
 from catalog.words import plural
 
 
@@ -82,6 +82,8 @@ class FetchCommand(BaseCommand):
         """Ask for it."""
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if problem := why_unusable():
+            raise CommandError(problem)
         try:
             if options["track_uuid"]:
                 if options["limit"]:

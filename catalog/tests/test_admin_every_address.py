@@ -322,3 +322,44 @@ def test_a_button_is_shown_to_those_who_may_press_it(address, clients, things, a
     shown = {name for name in VIEWER if what in clients[name].get(page).content.decode()}
     assert shown == set(row.post)
     assert what in admin_client.get(page).content.decode()
+
+
+# --- settings for Soundcharts that cannot be used
+
+UNUSABLE = [
+    {"SOUNDCHARTS_APP_ID": "", "SOUNDCHARTS_CLIENT_ID": ""},
+    {"SOUNDCHARTS_API_KEY": "a key with spaces"},
+    {"SOUNDCHARTS_API_URL": "https://user:password@api.example"},
+    {"SOUNDCHARTS_API_URL": "no address"},
+]
+DASHBOARD = ("", *(f"dashboard/{part}/" for part in ("catalogue", "failures", "jobs", "health")))
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE, ids=lambda unusable: next(iter(unusable)))
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_no_page_fails_for_settings_that_cannot_be_used(unusable, method, things, admin_user, settings):
+    for name, value in unusable.items():
+        setattr(settings, name, value)
+    client = Client(raise_request_exception=False)
+    client.force_login(admin_user)
+    answers = {}
+    for address in [*EXPECTED, *DASHBOARD]:
+        path = fill_in(address, things) if address in EXPECTED else f"/admin/{address}"
+        values = values_for(address, things) if address in EXPECTED and method == "post" else {}
+        if "delete" not in address:
+            answers[address] = getattr(client, method)(path, values).status_code
+    assert {address: status for address, status in answers.items() if status >= 500} == {}
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE, ids=lambda unusable: next(iter(unusable)))
+@pytest.mark.parametrize("button", ["fetch_now", "fetch_audience_now"])
+def test_a_fetch_says_that_the_settings_cannot_be_used(unusable, button, things, admin_client, settings):
+    made = MetadataFetchTask.objects.count()
+    for name, value in unusable.items():
+        setattr(settings, name, value)
+    values = AUDIENCE if "audience" in button else SUBMITTED
+    path = f"/admin/{TRACK}{things['track']}/{button}/"
+    said = admin_client.post(path, values, follow=True).content.decode()
+    assert "Not fetched. " in said
+    assert "password@" not in said
+    assert MetadataFetchTask.objects.count() == made

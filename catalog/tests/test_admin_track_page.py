@@ -18,6 +18,7 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 
 from catalog import jobs
 from catalog.admin import track_story
+from catalog.explanations import explain
 from catalog.fetching import work_on_job
 from catalog.models import METADATA_FIELDS, ApiAccount, MetadataFetchTask, Track, TrackAudience, TrackChange
 from catalog.tests.addresses import page_of
@@ -148,14 +149,53 @@ def test_a_busy_answer_says_so_and_looks_again_by_itself(staff_client, make_trac
 
 
 @pytest.mark.django_db
-def test_a_busy_answer_says_what_the_task_waits_for(staff_client, make_track, broker, simulator):
+def test_a_click_does_not_wait_for_the_next_try_of_a_task(staff_client, make_track, broker, simulator):
+    track = make_track(1)
+    job = jobs.request_metadata([track.pk]).job
+    for is_whole_job in (False, True):
+        chunk = jobs.claim_chunk(job.pk, owner="a worker", is_at_once=True)
+        delay = jobs.Delay(600, is_attempt=True)
+        error = SoundchartsError("It is down.")
+        jobs.postpone_chunk(chunk, delay=delay, error=error, is_whole_job=is_whole_job)
+
+    answer = fetch_in_place(staff_client, track)
+
+    assertContains(answer, "fields changed.")
+    job.refresh_from_db()
+    assert (job.status, job.updated_tracks, simulator.state.calls.total()) == ("completed", 1, 1)
+    assert MetadataFetchTask.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_click_during_a_long_rate_limit_leaves_the_task_to_go_on_by_itself(
+    staff_client, make_track, broker, simulator
+):
     track = make_track()
     job = jobs.request_metadata([track.pk]).job
-    chunk = jobs.claim_chunk(job.pk, owner="a worker")
-    delay = jobs.Delay(300, is_attempt=True)
-    jobs.postpone_chunk(chunk, delay=delay, error=SoundchartsError("It is down."))
+    get_service()._client.limiter.pause(300)
 
-    assertContains(fetch_in_place(staff_client, track), "It is down. Part of this task waits 300 s")
+    answer = fetch_in_place(staff_client, track)
+
+    assertContains(answer, f"Task #{job.pk} is waiting: rate limit, resumes in ")
+    assertContains(answer, "This click spent no call.")
+    job.refresh_from_db()
+    assert (job.status, job.failed_tracks) == ("pending", 0)
+
+
+@pytest.mark.django_db
+def test_without_calls_a_click_fails_and_says_so_before_and_after(
+    staff_client, make_track, broker, simulator, account_of_its_own
+):
+    simulator.state.quota = 0
+    track = make_track(1)
+    answer = fetch_in_place(staff_client, track)
+
+    assertContains(answer, "no calls left")
+    assertContains(answer, explain("quota_exhausted").what_to_do)
+    assertNotContains(answer, "by itself")
+    assertContains(answer, "A fetch fails until the quota renews.")
+    job = jobs.jobs_of_track(track.pk).get()
+    assert (job.status, job.failed_tracks) == ("failed", 1)
 
 
 @pytest.mark.django_db
@@ -180,7 +220,7 @@ def test_looking_again_shows_nothing_until_the_task_has_ended(staff_client, make
         ("unchanged", "Soundcharts says nothing new."),
         ("failed", "Soundcharts does not know this identifier."),
         ("cancelled", "was cancelled: nothing was fetched."),
-        ("paused", "is paused."),
+        ("paused", "is paused by hand."),
     ],
 )
 def test_looking_again_says_what_became_of_the_task(staff_client, make_track, broker, simulator, state, said):
@@ -362,7 +402,7 @@ def test_a_task_that_is_under_way_is_named(staff_client, make_track, broker):
     track = make_track()
     job = jobs.request_metadata([track.pk]).job
 
-    assertContains(page(staff_client, track), f">Task #{job.pk}</a> is pending.")
+    assertContains(page(staff_client, track), f">Task #{job.pk}</a> is queued.")
 
 
 @pytest.mark.django_db

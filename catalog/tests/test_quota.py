@@ -57,6 +57,8 @@ def test_a_price_says_what_is_left_after(calls, remaining, sentence, settings):
         (76, 100, True, "about 76 API calls, but only 75 are left besides the 25 kept for people: it pauses"),
         (1, 20, True, "about 1 API call, but only 0 are left besides the 20 kept for people: it pauses"),
         (1, 20, False, "about 1 API call, 19 left after"),
+        (3, 2, False, "about 3 API calls, but only 2 remaining: it will fail"),
+        (1, 0, False, "about 1 API call, but only 0 remaining: it will fail"),
     ],
 )
 def test_a_price_of_bulk_work_leaves_the_reserve_alone(calls, remaining, is_bulk, sentence, settings):
