@@ -7,6 +7,7 @@ from typing import Any
 from catalog.models import METADATA_FIELDS, Track
 from soundcharts.errors import SoundchartsError
 from soundcharts.payloads import Song, SongSummary
+from soundcharts.values import is_same_picture, is_same_text, parse_isrc
 
 MAX_LENGTHS: dict[str, int] = {
     name: length
@@ -68,16 +69,18 @@ def apply_song(track: Track, song: Song, *, fetched_at: datetime) -> tuple[Track
     """Put what Soundcharts says onto a track, unsaved; return the report and whether it must be written.
 
     A value that is absent upstream never replaces one that is known. A value changed by hand stays. A
-    value too long for its column is a warning. When nothing but the stamp differs, the second value is
-    False: stamping is enough.
+    value too long for its column is a warning. One that only looks different (`_is_same`) is no change. When
+    nothing but the stamp differs, the second value is False: stamping is enough.
     """
     report = TrackReport("unchanged", is_first=track.metadata_fetched_at is None)
     warnings = list(song.warnings)
+    address_before = track.image_url
     report.changes, report.kept, too_long = _apply_fields(track, song)
     warnings += too_long
     report.warnings = warnings
     needs_write = bool(
         report.changes
+        or track.image_url != address_before
         or warnings != track.metadata_warnings
         or track.metadata_error
         or track.metadata_absences
@@ -125,6 +128,11 @@ def _apply_fields(
                 f"{name}: {len(value):,} characters are more than the {MAX_LENGTHS[name]:,} that fit"
             )
             continue
+        if known and _is_same(name, known, value, song):
+            # A cover whose signature has run out would be a broken picture.
+            if name == "image_url" and name not in track.edited_fields:
+                track.image_url = value
+            continue
         change = FieldChange(name, known, value)
         if name in track.edited_fields:
             kept.append(change)
@@ -132,3 +140,22 @@ def _apply_fields(
         setattr(track, name, value)
         changes.append(change)
     return changes, kept, warnings
+
+
+def _is_same(name: str, known: Any, value: Any, song: Song | SongSummary) -> bool:
+    """Return whether a value that is written differently says what is known.
+
+    Another Unicode form, another spelling of an ISRC, labels or genres in another order, a new signature of
+    the same picture's address.
+    """
+    match name:
+        case "isrc":
+            return parse_isrc(known) == parse_isrc(value) is not None
+        case "image_url":
+            return is_same_picture(known, value)
+        case "label":
+            return any(is_same_text(known, label) for label in (value, *getattr(song, "labels", ())))
+        case "genre":
+            return any(is_same_text(known, genre) for genre in (value, *getattr(song, "genres", ())))
+        case _:
+            return isinstance(known, str) and is_same_text(known, value)

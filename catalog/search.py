@@ -1,7 +1,8 @@
 """Searching tracks: every word of a search begins a word of the name, of the credit, or of the ISRC.
 
-Case and accents do not matter, nor does the order of the words. Both databases keep the words in an
-index of their own, whoever writes the track (see migration 0002).
+Case and accents do not matter, nor does the order of the words, nor what a pasted text has between and
+inside of them. Both databases keep the words in an index of their own, whoever writes the track (see
+migration 0002).
 """
 
 import unicodedata
@@ -11,9 +12,22 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BooleanField, Func
 from django.db.models.sql.compiler import SQLCompiler
 
-from catalog.song_lists import identifier_in, is_uuid
+from catalog.song_lists import isrc_in
+from soundcharts.values import JOINERS, visible_text
 
 _AsSql = tuple[str, list[Any]]
+
+
+_SPACED = str.maketrans(dict.fromkeys(JOINERS, " "))
+_JOINED = str.maketrans(dict.fromkeys(JOINERS, ""))
+
+
+def search_text(text: str) -> str:
+    """Return what was typed or pasted into a search as one line that can be searched for and shown.
+
+    Blanks of every kind are spaces; invisible characters go, but for joiners, at which the index cuts.
+    """
+    return visible_text(text, keep=JOINERS)
 
 
 class HasWords(Func):
@@ -25,25 +39,26 @@ class HasWords(Func):
     output_field = BooleanField()
 
     def __init__(self, term: str, *, key: Any = "pk", **extra: Any) -> None:
-        identifier = identifier_in(term)
         # A label prints an ISRC with hyphens, which elsewhere stand between words.
-        self.term = identifier if identifier and not is_uuid(identifier) else term
+        term = isrc_in(term) or search_text(term)
+        # A joiner is part of a name, or came along in the middle of a word.
+        self.terms = list(dict.fromkeys((term.translate(_SPACED), term.translate(_JOINED))))
         super().__init__(key, "name", "credit_name", "isrc", **extra)
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> Any:
-        words = words_of(self.term)
-        if not words:
+        matches = [match for term in self.terms if (match := _match(words_of(term)))]
+        if not matches:
             return "0", []
         pk, _ = compiler.compile(self.source_expressions[0])
-        match = " AND ".join(f'"{word}"' if _is_letter(word) else f'"{word}"*' for word in words)
         found = "SELECT rowid FROM catalog_track_words WHERE catalog_track_words MATCH %s"
-        return f"{pk} IN ({found})", [match]
+        return f"{pk} IN ({found})", [" OR ".join(f"({match})" for match in matches)]
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> _AsSql:
         _, *columns = (compiler.compile(source)[0] for source in self.source_expressions)
         # The expression of the index, to the letter.
         text = " || ' ' || ".join(columns)
-        return f"array_to_tsvector(catalog_track_fold({text})) @@ catalog_track_query(%s)", [self.term]
+        query = " || ".join(["catalog_track_query(%s)"] * len(self.terms))
+        return f"array_to_tsvector(catalog_track_fold({text})) @@ ({query})", self.terms
 
 
 def words_of(term: str) -> list[str]:
@@ -53,6 +68,11 @@ def words_of(term: str) -> list[str]:
         for character in unicodedata.normalize("NFC", term)
     )
     return "".join(spaced).split()
+
+
+def _match(words: list[str]) -> str:
+    """Return words as a query of SQLite's index: each the beginning of one."""
+    return " AND ".join(f'"{word}"' if _is_letter(word) else f'"{word}"*' for word in words)
 
 
 def _is_letter(word: str) -> bool:

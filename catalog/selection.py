@@ -4,6 +4,7 @@ A filter comes as parameters: text of an address, or the JSON of a job. `TrackFi
 that it does not understand: whoever selects tracks by a filter that was half ignored would fetch too many.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
@@ -15,7 +16,7 @@ from django.db.models.functions import Concat, Upper
 from django.utils import timezone
 
 from catalog.models import SortKey, Track, TrackQuerySet, is_stale, stale_before
-from catalog.search import HasWords
+from catalog.search import HasWords, search_text
 from catalog.song_lists import identifier_in, is_uuid
 
 FRESHNESS = {
@@ -263,11 +264,16 @@ def known_genres() -> list[str]:
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+    # A genre comes from the list of those that tracks have, whatever is in it.
+    tidy = search_text if name != "genre" else str.strip
+    text = tidy(value) if isinstance(value, str) else ""
+    # Not isprintable, which refuses letters and emoji that are younger than our Python.
+    has_control = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+    if not isinstance(value, str) or len(text) > LONGEST_TEXT or has_control:
         raise Unselectable(
             f"“{_shortened(value)}” cannot be a {name}: it is a text of at most {LONGEST_TEXT} characters."
         )
-    return value.strip()
+    return text
 
 
 def _year(value: Any) -> int:

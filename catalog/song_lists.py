@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from soundcharts.values import parse_isrc, visible_text
+
 # One list is frozen into rows while the person waits.
 LARGEST_LIST = 10_000
 LARGEST_FILE = 5_000_000  # bytes, and characters of a pasted text
@@ -23,9 +25,11 @@ _LONGEST_PIECE = 500
 _UUID = re.compile(
     r"(?<![0-9a-z])[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}(?![0-9a-z])", re.ASCII | re.IGNORECASE
 )
-_ISRC = re.compile(r"[A-Z]{2}-?[A-Z0-9]{3}-?[0-9]{2}-?[0-9]{5}", re.ASCII)
 # An identifier somewhere in a longer text.
-_INSIDE = re.compile(rf"{_UUID.pattern}|(?<![0-9a-z]){_ISRC.pattern}(?![0-9a-z])", re.ASCII | re.IGNORECASE)
+_INSIDE = re.compile(
+    rf"{_UUID.pattern}|(?<![0-9a-z])[A-Z]{{2}}-?[A-Z0-9]{{3}}-?[0-9]{{2}}-?[0-9]{{5}}(?![0-9a-z])",
+    re.ASCII | re.IGNORECASE,
+)
 _PIECES = re.compile(r"[,;|\t]")
 # Quotation marks and brackets around identifiers, as lists from programs have them.
 _WRAPPING = " \u00a0\ufeff\"'`“”‘’«»()[]{}<>"
@@ -88,11 +92,12 @@ def is_uuid(value: str) -> bool:
 
 def identifier_in(text: str) -> str:
     """Return the uuid or ISRC that a text consists of, or the uuid in a web address; else nothing."""
-    text = text.strip(_WRAPPING)
-    if not text or len(text) > _LONGEST_PIECE:
+    if len(text) > _LONGEST_PIECE:
         return ""
-    if _ISRC.fullmatch(compact := "".join(text.upper().split())):
-        return compact.replace("-", "")
+    # What is copied from pages brings invisible characters along.
+    text = visible_text(text).strip(_WRAPPING)
+    if isrc := parse_isrc(text):
+        return isrc
     found = _UUID.findall(text)
     is_whole = len(found) == 1 and (len(found[0]) == len(text) or "/" in text or ":" in text)
     return str(UUID(found[0])) if is_whole and len(text.split()) == 1 else ""
@@ -195,7 +200,7 @@ def _entries_of(text: str) -> Iterator[Entry]:
 
 def _entries_of_piece(line: int, piece: str) -> Iterator[Entry]:
     piece = piece.strip()
-    if not piece.strip(_WRAPPING):
+    if not piece.strip(_WRAPPING) or (len(piece) <= _LONGEST_PIECE and not visible_text(piece)):
         return
     if value := identifier_in(piece):
         yield Entry(line, piece, value)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from soundcharts.errors import InvalidResponse, TruncatedResponse
+from soundcharts.values import LONGEST_SONG, is_placeholder, one_line, parse_isrc
 
 Fields = dict[str, object]
 
@@ -81,16 +82,31 @@ class FieldReader:
         """Return a string field, or where the field is an object, the first of the `inside` ones."""
         return self._text(name, self._fields.get(name), inside)
 
-    def first_text(self, name: str, *, inside: tuple[str, ...]) -> str | None:
-        """Return the first usable text of a list of strings or objects."""
+    def texts(self, name: str, *, inside: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the usable texts of a list of strings or objects; only those up to the first may warn."""
         value = self._fields.get(name)
         if _is_blank(value):
-            return None
+            return ()
         if not isinstance(value, list):
             self._warn(name, value, "a list")
-            return None
-        texts = (self._text(f"{name}[{index}]", entry, inside) for index, entry in enumerate(value))
-        return next((text for text in texts if text), None)
+            return ()
+        texts: list[str] = []
+        for index, entry in enumerate(value):
+            warned = len(self._warnings)
+            text = self._text(f"{name}[{index}]", entry, inside)
+            if texts:
+                del self._warnings[warned:]
+            if text:
+                texts.append(text)
+        return tuple(texts)
+
+    def isrc(self, name: str) -> str | None:
+        """Return an ISRC in its one form (ISO 3901)."""
+        text = self.text(name, inside=("value",))
+        isrc = parse_isrc(text) if text else None
+        if text and isrc is None:
+            self._warn(name, text, "an ISRC")
+        return isrc
 
     def url(self, name: str) -> str | None:
         """Return an http(s) URL with a host: anything else would be a way to smuggle in a script."""
@@ -101,22 +117,28 @@ class FieldReader:
         return value
 
     def day(self, name: str) -> date | None:
-        """Return the day as it is written, with no shift to another time zone."""
+        """Return the day as it is written, with no shift to another time zone; a placeholder is none."""
         value = self._fields.get(name)
         if _is_blank(value):
             return None
         day = parse_date(value)
         if day is None:
             self._warn(name, value, "a date")
+        elif is_placeholder(day):
+            self._warn(name, value, "a real date")
+            return None
         return day
 
     def seconds(self, name: str) -> int | None:
-        """Return a whole number of seconds. 0 is how some versions of the API write "unknown"."""
+        """Return a whole number of seconds, of a day at most: more are taken for milliseconds.
+
+        0 is how some versions of the API write "unknown".
+        """
         value = self._fields.get(name)
         if _is_blank(value):
             return None
         count = as_count(value)
-        if count is None or count > MAX_SECONDS:
+        if count is None or count > LONGEST_SONG:
             self._warn(name, value, "a number of seconds")
             return None
         return count or None
@@ -132,7 +154,7 @@ class FieldReader:
             return None
         # One line, as every field of the API is meant to be: forms would fold line breaks, too, and take
         # that for an edit.
-        return " ".join(value.split()) or None
+        return one_line(value) or None
 
     def _warn(self, name: str, value: object, expected: str) -> None:
         if len(self._warnings) < MAX_WARNINGS:

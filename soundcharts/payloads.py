@@ -32,7 +32,10 @@ _CALLS_PER_MINUTE = (
 
 @dataclass(frozen=True, slots=True)
 class Song:
-    """A song's metadata. Duration is in seconds; None means that Soundcharts did not say."""
+    """A song's metadata. Duration is in seconds; None means that Soundcharts did not say.
+
+    `label` and `genre` are the first of `labels` and `genres`, whose order may change from answer to answer.
+    """
 
     uuid: UUID
     name: str | None = None
@@ -44,6 +47,8 @@ class Song:
     genre: str | None = None
     release_date: date | None = None
     duration: int | None = None
+    labels: tuple[str, ...] = ()
+    genres: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -123,17 +128,23 @@ def parse_song(item: object) -> Song:
     Raises InvalidResponse unless it is an object with a valid uuid.
     """
     reader = FieldReader(as_fields(item, what="a song"))
+    labels = reader.texts("labels", inside=("name",))
+    if not labels and (label := reader.text("label", inside=("name",))):
+        labels = (label,)
+    genres = reader.texts("genres", inside=("name", "root"))
     return Song(
         uuid=reader.uuid(),
         name=reader.text("name"),
         slug=reader.text("slug"),
         credit_name=reader.text("creditName"),
         image_url=reader.url("imageUrl"),
-        isrc=reader.text("isrc", inside=("value",)),
-        label=reader.first_text("labels", inside=("name",)) or reader.text("label", inside=("name",)),
-        genre=reader.first_text("genres", inside=("name", "root")),
+        isrc=reader.isrc("isrc"),
+        label=labels[0] if labels else None,
+        genre=genres[0] if genres else None,
         release_date=reader.day("releaseDate"),
         duration=reader.seconds("duration"),
+        labels=labels,
+        genres=genres,
         warnings=reader.warnings(),
     )
 

@@ -22,6 +22,7 @@ from catalog.admin.keys import key_in
 from catalog.admin.refusing import ReadOnlyAdmin
 from catalog.explanations import EXPLANATIONS, Explanation, explain
 from catalog.models import FailureCount, FetchFailure, MetadataFetchTask
+from catalog.search import search_text
 from catalog.song_lists import identifier_in
 
 CSV_HEADER = (
@@ -121,7 +122,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[FetchFailure], search_term: str
     ) -> tuple[QuerySet[FetchFailure], bool]:
-        term = search_term.strip()
+        term = search_text(search_term)
         return (queryset.filter(item=identifier_in(term) or term) if term else queryset), False
 
     @display(description="UUID or ISRC")

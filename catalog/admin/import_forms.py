@@ -14,9 +14,18 @@ from catalog.fetching import LIST_PAGE
 from catalog.jobs import LAST_OFFSET
 from catalog.models import ImportDraft
 from catalog.models.import_rows import SHOWN_LENGTH
+from catalog.search import search_text
 from catalog.song_lists import LARGEST_FILE, LARGEST_LIST, UnreadableList, decode_file, read_list
+from soundcharts.values import visible_text
 
 Source = ImportDraft.Source
+
+
+class PastedUUIDField(forms.UUIDField):
+    """A UUID as it is pasted: what is invisible around it does not count."""
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(visible_text(value) if isinstance(value, str) else value)
 
 
 class ImportForm(forms.Form):
@@ -52,7 +61,7 @@ class ImportForm(forms.Form):
     artist_name = forms.CharField(
         label="Artist's name", required=False, max_length=200, widget=UnfoldAdminTextInputWidget()
     )
-    artist_uuid = forms.UUIDField(
+    artist_uuid = PastedUUIDField(
         label="Or the artist's UUID at Soundcharts",
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "11e81bcc-9c1c-ce38-b96b-a0369fe50396"}),
@@ -100,7 +109,7 @@ class ImportForm(forms.Form):
         if source == Source.LIST:
             self._clean_list(cleaned)
         elif self.is_search:
-            if not (cleaned.get("artist_name") or "").strip() and "artist_name" not in self.errors:
+            if not search_text(cleaned.get("artist_name") or "") and "artist_name" not in self.errors:
                 self.add_error("artist_name", "Type a name to search for.")
         elif source:
             self._clean_listing(cleaned, source)
@@ -167,7 +176,7 @@ class ImportForm(forms.Form):
         return ImportDraft(
             source=source,
             artist_uuid=cleaned.get("artist_uuid") if source == Source.ARTIST else None,
-            artist_name=(cleaned.get("artist_name") or "").strip() if source == Source.ARTIST else "",
+            artist_name=search_text(cleaned.get("artist_name") or "") if source == Source.ARTIST else "",
             limit=cleaned.get("limit"),
             # People count from 1, the API from 0.
             offset=None if (place := cleaned.get("place")) is None else place - 1,

@@ -97,6 +97,62 @@ def test_a_warning_disappears_with_the_next_clean_answer():
     assert track.metadata_warnings == []
 
 
+SIGNED = "https://assets.example/a.jpg?w=300&Expires={0}&Signature=s{0}"
+# A field, what is known, and what Soundcharts says to the same effect.
+SAME = {
+    "Unicode form": ("name", "Beyonc\u00e9", {"name": "Beyonce\u0301"}),
+    "Unicode form that is stored": ("credit_name", "Beyonce\u0301", {"creditName": "Beyonc\u00e9"}),
+    "hyphens of an ISRC": ("isrc", "USUM71900764", {"isrc": "US-UM7-19-00764"}),
+    "case of an ISRC": ("isrc", "USUM71900764", {"isrc": {"value": "usum71900764"}}),
+    "ISRC stored with hyphens": ("isrc", "US-UM7-19-00764", {"isrc": "USUM71900764"}),
+    "order of labels": ("label", "B", {"labels": [{"name": "A"}, {"name": "B"}]}),
+    "order of genres": ("genre", "rock", {"genres": [{"root": "pop"}, {"root": "rock"}]}),
+    "Unicode form in a list": ("label", "L\u00e9o", {"labels": ["A", "Le\u0301o"]}),
+    "placeholder date": ("release_date", date(2000, 1, 1), {"releaseDate": "0001-01-01"}),
+    "date far ahead": ("release_date", date(2000, 1, 1), {"releaseDate": "9999-12-31"}),
+    "no ISRC": ("isrc", "USUM71900764", {"isrc": "T-034.524.680-1"}),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_a_value_that_only_looks_different_changes_nothing_and_is_no_difference_to_an_edit(case):
+    field, known, said = SAME[case]
+    for edited in ([], [field]):
+        track = Track(uuid=UUID, edited_fields=edited, metadata_fetched_at=NOW, **{field: known})
+        song = parse_song({"uuid": str(UUID), **said})
+        report, needs_write = apply_song(track, song, fetched_at=NOW)
+        assert (getattr(track, field), report.changes, report.kept) == (known, [], [])
+        assert (report.outcome, report.history) == ("unchanged", {})
+        assert needs_write == bool(song.warnings)
+
+
+def test_a_label_that_is_not_among_those_of_the_song_any_more_is_a_change():
+    track = Track(uuid=UUID, label="Old", genre="rock", metadata_fetched_at=NOW)
+    song = parse_song({"uuid": str(UUID), "labels": ["A", "B"], "genres": ["pop", "rock"]})
+    report, _ = apply_song(track, song, fetched_at=NOW)
+    assert report.changes == [FieldChange("label", "Old", "A")]
+
+
+def test_a_placeholder_stays_out_of_a_track_without_a_date():
+    track = Track(uuid=UUID)
+    apply_song(track, parse_song({"uuid": str(UUID), "releaseDate": "1900-01-01"}), fetched_at=NOW)
+    assert track.release_date is None
+    assert track.metadata_warnings == ["releaseDate: '1900-01-01' is not a real date"]
+
+
+def test_a_cover_follows_its_new_signature_and_that_is_no_change():
+    track = Track(uuid=UUID, image_url=SIGNED.format(1), metadata_fetched_at=NOW)
+    report, needs_write = apply_song(track, Song(uuid=UUID, image_url=SIGNED.format(2)), fetched_at=NOW)
+    assert track.image_url == SIGNED.format(2)
+    assert (report.outcome, report.changes, needs_write) == ("unchanged", [], True)
+
+
+def test_a_cover_by_hand_keeps_its_address_whatever_signs_it():
+    track = Track(uuid=UUID, image_url=SIGNED.format(1), edited_fields=["image_url"], metadata_fetched_at=NOW)
+    report, needs_write = apply_song(track, Song(uuid=UUID, image_url=SIGNED.format(2)), fetched_at=NOW)
+    assert (track.image_url, report.kept, needs_write) == (SIGNED.format(1), [], False)
+
+
 @pytest.mark.parametrize("name", sorted(MAX_LENGTHS))
 def test_a_text_too_long_for_its_column_is_a_warning_and_the_known_one_stays(name):
     track = known_track()

@@ -67,10 +67,30 @@ def songs(make_track) -> None:
         ("\\' :* & | !", set()),
         ("x" * 3000, set()),
         ("ꞮꞮ", set()),
+        ("harbour\u3000echo", {"Harbour Echo 4711"}),
+        ("harbour\u00a0echo", {"Harbour Echo 4711"}),
+        ("\tharbour\techo\n", {"Harbour Echo 4711"}),
+        ("\ufeffharbour\u200b", {"Harbour Echo 4711"}),
+        ("\u200eharbour\u202c echo\u200f", {"Harbour Echo 4711"}),
+        ("har\u200bbour ec\u00adho", {"Harbour Echo 4711"}),
+        ("harbour\u200cecho", {"Harbour Echo 4711"}),
+        ("佐々木\u3000はじ", {"はじまり★Star"}),
+        ("ISRC US\u2011SM1\u201103\u201101830", {"Crazy in Love"}),
+        ("\u200b", set()),
     ],
 )
 def test_every_word_begins_a_word_of_name_credit_or_isrc(songs, term, found):
     assert find(term) == found
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("joiner", ["\u200b", "\u200c", "\u200d"])
+def test_a_name_is_found_as_it_is_copied_with_the_joiners_in_it(make_track, joiner):
+    name = f"می{joiner}خواهم"
+    make_track(0, name=name)
+
+    assert find(name) == {name}
+    assert find("Other") == set()
 
 
 @pytest.mark.django_db

@@ -25,13 +25,26 @@ def values_of(text: str, **options: object) -> list[str]:
         f"urn:uuid:{UUID_TEXT}",
         f"https://app.soundcharts.com/app/song/{UUID_TEXT}/overview",
         f"\ufeff{UUID_TEXT}\u00a0",
+        f"\u200e{UUID_TEXT}\u200b\u3000",
+        UUID_TEXT.replace("-", "-\u200c", 1),
     ],
 )
 def test_a_uuid_is_known_in_every_spelling(text):
     assert identifier_in(text) == UUID_TEXT
 
 
-@pytest.mark.parametrize("text", [ISRC, "usum71900764", "US-UM7-19-00764", "US UM7 19 00764", f"'{ISRC}'"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ISRC,
+        "usum71900764",
+        "US-UM7-19-00764",
+        "US UM7 19 00764",
+        f"'{ISRC}'",
+        f"ISRC {ISRC}",
+        "isrc: US\u2011UM7\u201119\u201100764",
+    ],
+)
 def test_an_isrc_is_known_in_every_spelling(text):
     assert identifier_in(text) == ISRC
 
@@ -63,6 +76,10 @@ def test_what_is_not_quite_an_identifier_is_none(text):
 )
 def test_any_separator_will_do(separator):
     assert values_of(separator.join([UUID_TEXT, ISRC, "GBAYE0601498"])) == [UUID_TEXT, ISRC, "GBAYE0601498"]
+
+
+def test_a_line_of_what_nobody_sees_is_no_entry():
+    assert values_of(f"\u200b\n{ISRC}\n\u200f \ufeff\n") == [ISRC]
 
 
 def test_everything_that_is_no_identifier_is_named_with_its_line():

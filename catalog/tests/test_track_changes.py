@@ -182,3 +182,23 @@ def test_changes_go_with_their_track(fetched_track, simulator):
     fetched_track.delete()
 
     assert not TrackChange.objects.exists()
+
+
+@pytest.mark.django_db
+def test_answers_that_say_the_same_in_other_forms_write_no_change(make_track, broker, simulator):
+    track = make_track(1)
+    forms: list[dict[str, object]] = [
+        {"name": "Beyonc\u00e9", "isrc": "USUM71900764", "labels": [{"name": "A"}, {"name": "B"}]},
+        {"name": "Beyonce\u0301", "isrc": "us-um7-19-00764", "labels": [{"name": "B"}, {"name": "A"}]},
+    ]
+    for number, form in enumerate(forms):
+        cover = f"https://assets.example/a.jpg?Expires={number}&Signature={number}"
+        genres = [{"root": "pop"}, {"root": "rock"}][:: -1 if number else 1]
+        said = form | {"imageUrl": cover, "genres": genres, "releaseDate": "2019-03-29"}
+        simulator.faults.set("payloads", songs={track.uuid: said})
+        job = fetch(track)
+
+    assert (job.updated_tracks, job.unchanged_tracks) == (0, 1)
+    assert not TrackChange.objects.exists()
+    assert (track.name, track.isrc, track.label, track.genre) == ("Beyonc\u00e9", "USUM71900764", "A", "pop")
+    assert track.image_url.endswith("Expires=1&Signature=1")
