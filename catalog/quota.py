@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from catalog.models import ApiAccount
 from soundcharts.audience import PlatformForbidden
-from soundcharts.errors import RateLimited, SoundchartsError
+from soundcharts.errors import QuotaExhausted, QuotaReserved, RateLimited, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
 logger = logging.getLogger(__name__)
@@ -21,28 +21,12 @@ logger = logging.getLogger(__name__)
 NOTE_EVERY = 2.0
 # Seconds between two looks whether a used-up quota is back. Looking is free, and hammering is useless.
 CHECK_EVERY = 900
-# Seconds for which what an answer said of the quota holds for many calls at once; then one call alone finds
-# out how much the others have spent meanwhile.
-TOLD_FOR = 10.0
-# Seconds after which it is asked for anew, free of charge, before work is refused because of it.
-REFUSED_FOR = 5.0
 
 _noted_at: dict[str, float] = {}
 
 
-class QuotaReserved(SoundchartsError):
-    """Say that the calls that are left are kept for people."""
-
-    code = "quota_reserved"
-    default_message = (
-        "The calls that are left of the Soundcharts plan are kept for people (SOUNDCHARTS_QUOTA_RESERVE). "
-        "Bulk work goes on by itself when the quota is renewed."
-    )
-    stops_all = True
-
-
 # The reasons for a pause that end by themselves.
-QUOTA_CODES = ("quota_exhausted", QuotaReserved.code)
+QUOTA_CODES = (QuotaExhausted.code, QuotaReserved.code)
 
 
 def usable_service() -> SoundchartsService | None:
@@ -100,35 +84,6 @@ def note_error(service: SoundchartsService, error: SoundchartsError) -> None:
     if is_ours or not (error.is_temporary or error.stops_all):
         return
     _set(service.account, last_error=error.code, last_error_message=str(error)[:1000], last_error_at=Now())
-
-
-def leaves_reserve(service: SoundchartsService, *, calls: int) -> bool:
-    """Return whether so many more calls leave the reserve untouched, as far as this process knows."""
-    remaining = service.quota_remaining
-    return remaining is None or remaining - calls >= settings.SOUNDCHARTS_QUOTA_RESERVE
-
-
-def is_told(service: SoundchartsService) -> bool:
-    """Return whether an answer has told this process lately what is left, or that it does not tell."""
-    return _is_younger(service, TOLD_FOR)
-
-
-def is_reserved(service: SoundchartsService, *, calls: int) -> bool:
-    """Return whether so many more calls would touch the reserve.
-
-    What another process has heard since, or what a renewed plan has changed, is asked for first.
-    """
-    if not leaves_reserve(service, calls=calls) and not _is_younger(service, REFUSED_FOR):
-        try:
-            service.get_usage()
-        except SoundchartsError as error:
-            logger.warning("the quota could not be asked for: %s", error)
-    return not leaves_reserve(service, calls=calls)
-
-
-def _is_younger(service: SoundchartsService, seconds: float) -> bool:
-    age = service.seconds_since_answer
-    return age is not None and age < seconds
 
 
 def is_back() -> bool | None:

@@ -14,12 +14,11 @@ from datetime import date
 from urllib.parse import quote
 from uuid import UUID
 
-from soundcharts.client import SoundchartsClient
+from soundcharts.client import USAGE_PATH, SoundchartsClient
 from soundcharts.errors import AuthenticationFailed, Forbidden, SoundchartsError
 from soundcharts.payloads import AudiencePoint, Page, parse_audience
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
-USAGE_PATH = "/api/v2/team/usage"
 REMEMBERED_FOR = 24 * 60 * 60.0
 # Seconds for which a process trusts what it has seen or asked of a platform.
 ASK_AGAIN_AFTER = 5.0

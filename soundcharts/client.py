@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import requests
 
 from soundcharts import calling_off
 from soundcharts.authorization import authorize
+from soundcharts.budget import CallBudget, OpenCall
 from soundcharts.credentials import Credentials, check_service_url
 from soundcharts.errors import (
     AmbiguousIsrc,
@@ -38,12 +39,13 @@ from soundcharts.errors import (
 from soundcharts.fields import decode_json
 from soundcharts.limiter import Limiter
 from soundcharts.metering import CallMeter, charge_call, count_calls
-from soundcharts.payloads import parse_error_message
+from soundcharts.payloads import Usage, parse_error_message, parse_usage
 from soundcharts.transport import CALL_ERRORS, HeaderAuth, Transport, translate
 
 logger = logging.getLogger("soundcharts.client")
 
 DEFAULT_BASE_URL = "https://customer.api.soundcharts.com"
+USAGE_PATH = "/api/v2/team/usage"
 
 # How often one call sits out a "too many calls a minute", and for how long if the server does not say.
 MAX_RATE_PAUSES = 3
@@ -111,9 +113,10 @@ class SoundchartsClient:
 
     `interactive` is for calls that a person waits for: they overtake bulk work under the rate limit and
     fail sooner. `deadline` is the wall-clock time of one try in seconds, connection and whole answer
-    included; `max_bytes` bounds the decompressed answer. `quota_remaining` is what the last answer said
-    of the plan's quota, None before the first; `answered_at` is when (`time.monotonic()`) the last answer
-    came that was of use: what was asked for, or a refusal that is final for this one song.
+    included; `max_bytes` bounds the decompressed answer. `budget` keeps bulk work off the reserve.
+    `quota_remaining` is what the last answer said of the plan's quota, None before the first;
+    `answered_at` is when (`time.monotonic()`) the last answer came that was of use: what was requested, or
+    a refusal that is final for this one song.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class SoundchartsClient:
         base_url: str = DEFAULT_BASE_URL,
         credentials: Credentials,
         limiter: Limiter,
+        budget: CallBudget | None = None,
         interactive: bool = False,
         deadline: float = 10.0,
         connect_timeout: float = 5.0,
@@ -133,6 +137,7 @@ class SoundchartsClient:
         self.quota_remaining: int | None = None
         self.answered_at: float | None = None
         self.limiter = limiter
+        self._budget = budget
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
         self.is_interactive = interactive
@@ -169,6 +174,16 @@ class SoundchartsClient:
         """
         return self._call(_Request("POST", path, params=params, json=json))
 
+    def get_usage(self) -> Usage:
+        """Return what the account may still spend, and let all processes know. Free of charge."""
+        mark = self._budget.mark() if self._budget is not None else None
+        usage = parse_usage(self.get(USAGE_PATH, is_free=True))
+        if usage.quota_remaining is not None:
+            self.quota_remaining = usage.quota_remaining
+            if self._budget is not None:
+                self._budget.note(usage.quota_remaining, mark=mark)
+        return usage
+
     def count_calls(self) -> AbstractContextManager[CallMeter]:
         """Return a context manager that yields a CallMeter, see `soundcharts.metering.count_calls`."""
         return count_calls()
@@ -191,9 +206,12 @@ class SoundchartsClient:
             try:
                 # Fetched before the turn, which that would delay; by then it may have aged.
                 self._authorization.auth(seconds=self._seconds(give_up_at))
-                self._wait_for_turn(request, give_up_at)
-                auth = self._authorization.auth(seconds=self._seconds(give_up_at))
-                return self._send(request, auth=auth, seconds=self._seconds(give_up_at))
+                with self._counted(request, give_up_at) as open_call:
+                    self._wait_for_turn(request, give_up_at)
+                    auth = self._authorization.auth(seconds=self._seconds(give_up_at))
+                    return self._send(
+                        request, auth=auth, seconds=self._seconds(give_up_at), open_call=open_call
+                    )
             except RateLimited as error:
                 # Without a status it comes from our own limiter, which has said how long it would take.
                 if error.status is None:
@@ -223,6 +241,34 @@ class SoundchartsClient:
                 )
                 calling_off.wait(wait)
 
+    def _counted(
+        self, request: _Request, give_up_at: float
+    ) -> AbstractContextManager[OpenCall] | AbstractContextManager[None]:
+        """Return the context in which a call starts: the budget's, for what is charged to the quota."""
+        if self._budget is None or request.is_free:
+            return nullcontext()
+        return self._budget.call(
+            interactive=self.is_interactive,
+            max_wait=max(0.0, give_up_at - time.monotonic()),
+            ask=lambda: self._ask_what_is_left(give_up_at),
+        )
+
+    def _ask_what_is_left(self, give_up_at: float) -> int | None:
+        """Make the free usage call once; return the calls left, None where it does not tell."""
+        request = _Request("GET", USAGE_PATH, is_free=True)
+        try:
+            self._wait_for_turn(request, give_up_at)
+            auth = self._authorization.auth(seconds=self._seconds(give_up_at))
+            usage = parse_usage(self._send(request, auth=auth, seconds=self._seconds(give_up_at)))
+        except AuthenticationFailed:
+            raise
+        except SoundchartsError as error:
+            logger.warning("The usage call did not say what is left of the quota: %s", error.code)
+            return None
+        if usage.quota_remaining is not None:
+            self.quota_remaining = usage.quota_remaining
+        return usage.quota_remaining
+
     def _wait_for_turn(self, request: _Request, give_up_at: float) -> None:
         max_wait = min(self._patience.max_wait, give_up_at - time.monotonic())
         try:
@@ -235,10 +281,14 @@ class SoundchartsClient:
         """Return the time for one try: the deadline, or what is left of the whole call."""
         return min(self._deadline, give_up_at - time.monotonic())
 
-    def _send(self, request: _Request, *, auth: HeaderAuth, seconds: float) -> dict[str, object]:
+    def _send(
+        self, request: _Request, *, auth: HeaderAuth, seconds: float, open_call: OpenCall | None = None
+    ) -> dict[str, object]:
         """Make one try. Every failure is an error of `soundcharts.errors` that knows the path."""
         started_at = time.monotonic()
         outcome = "-"
+        if open_call is not None:
+            open_call.has_started = True
         try:
             with self._transport.send(
                 request.method,
@@ -249,7 +299,7 @@ class SoundchartsClient:
                 json=request.json,
             ) as response:
                 outcome = str(response.status_code)
-                self._take_note(response, request)
+                self._take_note(response, request, open_call)
                 error = self._error_of(response, auth)
                 if error is not None:
                     raise error
@@ -266,17 +316,21 @@ class SoundchartsClient:
             milliseconds = (time.monotonic() - started_at) * 1000
             logger.info("%s %s %s %.0f ms", request.method, request.shown_path, outcome, milliseconds)
 
-    def _take_note(self, response: requests.Response, request: _Request) -> None:
+    def _take_note(self, response: requests.Response, request: _Request, open_call: OpenCall | None) -> None:
         """Remember what any answer says of the quota, and count it if it is charged.
 
         One request is one call of the quota, whatever it returns, except what the server fails to answer
         (help.soundcharts.com).
         """
-        remaining = response.headers.get("x-quota-remaining", "").strip()
-        if re.fullmatch(r"-?[0-9]{1,18}", remaining):
-            self.quota_remaining = int(remaining)
-        if response.status_code < 500 and response.status_code != 429 and not request.is_free:
+        text = response.headers.get("x-quota-remaining", "").strip()
+        remaining = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
+        if remaining is not None:
+            self.quota_remaining = remaining
+        is_charged = response.status_code < 500 and response.status_code != 429 and not request.is_free
+        if is_charged:
             charge_call()
+        if open_call is not None:
+            open_call.answered(remaining, is_charged=is_charged)
 
     def _error_of(self, response: requests.Response, auth: HeaderAuth) -> SoundchartsError | None:
         """Return the error that an answer's status means, if any."""

@@ -12,6 +12,7 @@ No exception of requests, urllib3, redis, ssl or json leaves this package; calle
     ├── RateLimited               temporary     429, too many calls a minute (has retry_after)
     ├── CalledOff                 temporary     nobody wanted it any more before it began
     ├── QuotaExhausted            stops all     429, the plan has no calls left
+    ├── QuotaReserved             stops all     bulk work would spend the calls reserved for manual fetches
     ├── AuthenticationFailed      stops all     401
     ├── Forbidden                 stops all     403 (of audience: PlatformForbidden, SongForbidden)
     ├── NotFound                                404
@@ -143,6 +144,20 @@ class QuotaExhausted(SoundchartsError):
     code = "quota_exhausted"
     default_message = (
         "The Soundcharts plan has no calls left. Work can go on when the quota is renewed or raised."
+    )
+    stops_all = True
+
+
+class QuotaReserved(SoundchartsError):
+    """Say that the calls remaining are reserved for manual fetches.
+
+    Raised before a call of bulk work starts, so nothing is spent.
+    """
+
+    code = "quota_reserved"
+    default_message = (
+        "The calls remaining are reserved for manual fetches. "
+        "Bulk work resumes automatically when the quota renews."
     )
     stops_all = True
 

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.retry import Retry
 
 from soundcharts import calling_off
@@ -156,6 +157,7 @@ class RateLimiter:
         name = hashlib.sha256(credential.encode()).hexdigest()[:16]
         self._key = f"soundcharts:limit:{name}"
         self._memory_prefix = f"soundcharts:memory:{name}:"
+        self.calls_per_minute = calls_per_minute
         self._paces = Paces.of(calls_per_minute)
         self._local = LocalPacer(Paces.of(calls_per_minute // LOCAL_SHARE))
         self._known_tats = (0, 0)
@@ -275,6 +277,19 @@ class RateLimiter:
 
     def _own_pause_left(self) -> float:
         return self._paused_until - time.monotonic()
+
+    @property
+    def key(self) -> str:
+        """Return the name under which Redis keeps what the processes of this credential share."""
+        return self._key
+
+    def register_script(self, text: str) -> Script:
+        """Return a script for the Redis that all processes of this credential share."""
+        return self._redis.register_script(text)
+
+    def on_redis(self, action: Callable[[], T]) -> T | None:
+        """Return what `action` returns, or None while Redis is away."""
+        return self._with_redis(action)
 
     def _with_redis(self, action: Callable[[], T]) -> T | None:
         """Return what `action` returns, or None if Redis is away. One thread at a time sees if it is back."""

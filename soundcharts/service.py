@@ -13,8 +13,9 @@ from typing import Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from soundcharts.audience import USAGE_PATH, AudienceFetcher
+from soundcharts.audience import AudienceFetcher
 from soundcharts.batching import SongBatch, SongFetcher
+from soundcharts.budget import CallBudget
 from soundcharts.client import SoundchartsClient
 from soundcharts.credentials import ApiKeyCredentials, Credentials, OAuthCredentials
 from soundcharts.errors import AuthenticationFailed, InvalidRequest
@@ -32,7 +33,6 @@ from soundcharts.payloads import (
     parse_ranked_song,
     parse_song_envelope,
     parse_song_summary,
-    parse_usage,
 )
 
 __all__ = ["SongBatch", "SoundchartsService", "get_service"]
@@ -225,10 +225,7 @@ class SoundchartsService:
 
     def get_usage(self) -> Usage:
         """Return what the account may still spend. Free of charge."""
-        usage = parse_usage(self._client.get(USAGE_PATH, is_free=True))
-        if usage.quota_remaining is not None:
-            self._client.quota_remaining = usage.quota_remaining
-        return usage
+        return self._client.get_usage()
 
 
 def get_service(*, interactive: bool = False) -> SoundchartsService:
@@ -252,6 +249,7 @@ def get_service(*, interactive: bool = False) -> SoundchartsService:
             auth_url=settings.SOUNDCHARTS_AUTH_URL,
             batch_size=settings.SOUNDCHARTS_BATCH_SIZE,
             calls_per_minute=settings.SOUNDCHARTS_CALLS_PER_MINUTE,
+            quota_reserve=settings.SOUNDCHARTS_QUOTA_RESERVE,
             timeout=settings.SOUNDCHARTS_TIMEOUT,
             redis_url=settings.REDIS_URL,
         ),
@@ -270,6 +268,7 @@ class _Configuration:
     auth_url: str
     batch_size: int
     calls_per_minute: int
+    quota_reserve: int
     timeout: float
     redis_url: str = field(repr=False)
 
@@ -293,12 +292,12 @@ class _Configuration:
 @lru_cache(maxsize=16)
 def _build_service(configuration: _Configuration, *, interactive: bool) -> SoundchartsService:
     credentials = configuration.credentials()
+    limiter = _build_limiter(configuration.redis_url, credentials.fingerprint, configuration.calls_per_minute)
     client = SoundchartsClient(
         base_url=configuration.api_url,
         credentials=credentials,
-        limiter=_build_limiter(
-            configuration.redis_url, credentials.fingerprint, configuration.calls_per_minute
-        ),
+        limiter=limiter,
+        budget=_build_budget(limiter, configuration.quota_reserve),
         interactive=interactive,
         deadline=configuration.timeout,
     )
@@ -308,6 +307,11 @@ def _build_service(configuration: _Configuration, *, interactive: bool) -> Sound
 @lru_cache(maxsize=16)
 def _build_limiter(redis_url: str, fingerprint: str, calls_per_minute: int) -> RateLimiter:
     return RateLimiter(redis_url, fingerprint, calls_per_minute)
+
+
+@lru_cache(maxsize=16)
+def _build_budget(limiter: RateLimiter, reserve: int) -> CallBudget:
+    return CallBudget(limiter, reserve=reserve)
 
 
 def _paging(offset: int, limit: int, *, max_limit: int) -> dict[str, int]:

@@ -13,19 +13,17 @@ from typing import TypeVar
 
 from django.conf import settings
 
-from catalog import jobs, quota
+from catalog import jobs
 from catalog.fetching.kinds import Kind, kind_of
 from catalog.fetching.results import Answers, Result
 from catalog.models import FetchChunk, MetadataFetchTask
-from catalog.quota import QuotaReserved
 from soundcharts.calling_off import called_off_by
+from soundcharts.errors import QuotaReserved
 from soundcharts.service import SoundchartsService
 
 # Tracks that are worth a transaction, and how long answers may wait in memory to become so many.
 SAVED_TOGETHER = 100
 LONGEST_WAIT_SECONDS = 0.25
-# From how far away the reserve is watched more closely, in multiples of what all workers have queued.
-NEAR_RESERVE = 10
 # Batches under way or waiting for a thread, in multiples of the threads.
 QUEUED = 2
 # Seconds between two looks, while an answer is waited for, whether the calls are still wanted.
@@ -36,14 +34,13 @@ T = TypeVar("T")
 Look = Callable[[Callable[[], None]], None]
 
 
-def useful_depth(service: SoundchartsService, *, is_proven: bool) -> int:
+def useful_depth(*, is_proven: bool) -> int:
     """Return how many calls one process should keep under way.
 
-    One, until it is known how the account answers (whether it has batch calls, or a platform), and what is
-    left of the quota: that is asked once, not by many calls at the same time. Else no more than may start
-    within a second: others would only wait for their turn.
+    One, until it is known how the account answers (whether it has batch calls, or a platform). Then no more
+    than may start within a second: others would only wait for their turn.
     """
-    if not is_proven or not quota.is_told(service):
+    if not is_proven:
         return 1
     return max(1, min(settings.FETCH_AHEAD, math.ceil(settings.SOUNDCHARTS_CALLS_PER_MINUTE / 60)))
 
@@ -63,11 +60,10 @@ class BatchesAhead:
         batch_size: int,
         depth: int | None = None,
         limit: int | None = None,
-        workers: int = 1,
     ) -> None:
         """Begin at the chunk's position, and end with it or after `limit` tracks.
 
-        `depth` calls are kept under way; by default as many as are of use. `workers` spend the same quota.
+        `depth` calls are kept in flight; by default as many as are useful.
         """
         self._job = job
         self._kind = kind_of(job)
@@ -75,7 +71,6 @@ class BatchesAhead:
         self._service = service
         self._batch_size = batch_size
         self._depth = depth
-        self._workers = max(1, workers)
         self._cursor = chunk.position
         self._open: list[Result] = []
         self._under_way: deque[tuple[list[Result], Future[Answers]]] = deque()
@@ -86,32 +81,17 @@ class BatchesAhead:
 
         Returns how many more may be queued: above 0 only when the chunk has no more.
         """
-        calls = QUEUED * self._workers * self._kind.calls_a_batch(self._job)
         depth = self._depth
         if depth is None:
-            depth = useful_depth(self._service, is_proven=self._kind.is_proven(self._job, self._service))
-        if not quota.leaves_reserve(self._service, calls=NEAR_RESERVE * calls * depth):
-            # Others may have begun since this chunk did.
-            self._workers = max(1, jobs.count_living_leases())
-            calls = QUEUED * self._workers * self._kind.calls_a_batch(self._job)
-        if not quota.leaves_reserve(self._service, calls=2 * calls * depth):
-            # Near the reserve one call at a time, so that what others spend meanwhile is a few calls at most.
-            depth = 1
+            depth = useful_depth(is_proven=self._kind.is_proven(self._job, self._service))
         # Behind the calls that all threads make there are always some to begin when one of them ends.
         wanted = QUEUED * depth if depth == settings.FETCH_AHEAD > 1 else depth
         wanted -= len(self._under_way)
         batches = self._next_batches(wanted if room is None else min(wanted, room))
         for batch in batches:
-            answers = fetch_threads().submit(
-                _fetch, self._kind, self._service, batch, self._margin, self._called_off
-            )
+            answers = fetch_threads().submit(_fetch, self._kind, self._service, batch, self._called_off)
             self._under_way.append((batch, answers))
         return wanted - len(batches)
-
-    @property
-    def _margin(self) -> int:
-        # A call of one's own, and what each other worker may have spent since the last answer told.
-        return 1 + 2 * (self._workers - 1)
 
     def start_nothing_more(self) -> None:
         """Take back the batches whose calls have not begun; they are the last ones, and come next again."""
@@ -204,20 +184,16 @@ class BatchesAhead:
 
 
 def _fetch(
-    kind: Kind, service: SoundchartsService, batch: list[Result], margin: int, called_off: threading.Event
+    kind: Kind, service: SoundchartsService, batch: list[Result], called_off: threading.Event
 ) -> Answers:
-    def may_call() -> bool:
-        return service.is_interactive or not quota.is_reserved(service, calls=margin)
-
     wanted = [result for result in batch if result.is_to_be_asked]
     if not wanted:
         return Answers(batch)
-    if not may_call():
-        return Answers(batch, error=QuotaReserved())
     with called_off_by(called_off), service.count_calls() as meter:
-        found, error = kind.fetch(service, wanted, may_call=may_call)
-    if error is not None and error.stops_all:
-        called_off.set()  # Each of the calls that wait for their turn would be refused, too.
+        found, error = kind.fetch(service, wanted)
+    # A refusal meets every call that waits for its turn, but the reserve has let those through already.
+    if error is not None and error.stops_all and not isinstance(error, QuotaReserved):
+        called_off.set()
     return Answers([found.get(result.track_id, result) for result in batch], meter.spent, error)
 
 

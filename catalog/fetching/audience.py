@@ -1,6 +1,6 @@
 """Audience: how each track is doing on the platforms of a job, only the days that are not known yet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from uuid import UUID
@@ -12,8 +12,7 @@ from catalog.fetching.figures import save_figures
 from catalog.fetching.results import Ask, AudienceAnswer, PlatformAnswer, Result
 from catalog.mapping import TrackReport
 from catalog.models import AudienceDay, FetchChunk, MetadataFetchTask, Track, TrackAudience
-from catalog.prices import FIRST_DAYS, PERIOD_DAYS, calls_a_platform
-from catalog.quota import QuotaReserved
+from catalog.prices import FIRST_DAYS, PERIOD_DAYS
 from catalog.series import DAY, gaps, periods
 from soundcharts.audience import PlatformForbidden, refusal_of
 from soundcharts.errors import SoundchartsError
@@ -21,8 +20,6 @@ from soundcharts.service import SoundchartsService
 
 # The newest days are asked for again for as long as figures are revised, where that costs no further call.
 REVISED_DAYS = 14
-# As many days as most series are taken to have.
-KEPT_DAYS = 365
 
 Period = tuple[date, date]
 
@@ -34,11 +31,6 @@ class Audience:
 
     def batch_size(self, service: SoundchartsService) -> int:
         return 1
-
-    def calls_a_batch(self, job: MetadataFetchTask) -> int:
-        # Gaps may be in every period of a series.
-        days = KEPT_DAYS if job.request.get("fill_gaps") else job.request.get("days")
-        return len(job.request["platforms"]) * calls_a_platform(days)
 
     def is_proven(self, job: MetadataFetchTask, service: SoundchartsService) -> bool:
         return all(service.has_audience(platform) is not None for platform in job.request["platforms"])
@@ -79,11 +71,11 @@ class Audience:
         return found
 
     def fetch(
-        self, service: SoundchartsService, wanted: Sequence[Result], *, may_call: Callable[[], bool]
+        self, service: SoundchartsService, wanted: Sequence[Result]
     ) -> tuple[dict[int, Result], SoundchartsError | None]:
         found: dict[int, Result] = {}
         for result in wanted:
-            found[result.track_id], error = _ask(service, result, may_call)
+            found[result.track_id], error = _ask(service, result)
             if error is not None:
                 return found, error
         return found, None
@@ -150,24 +142,18 @@ def _gaps_of(rows: list[TrackAudience]) -> dict[int, list[date]]:
     return {audience_id: gaps(known_days) for audience_id, known_days in days.items()}
 
 
-def _ask(
-    service: SoundchartsService, result: Result, may_call: Callable[[], bool]
-) -> tuple[Result, SoundchartsError | None]:
+def _ask(service: SoundchartsService, result: Result) -> tuple[Result, SoundchartsError | None]:
     """Return a track with its answer; or with the part of it that came before an error, and the error.
 
     For somebody who waits, every error is final.
     """
     answers: list[PlatformAnswer] = []
-    calls = 0
     for number, ask in enumerate(result.asks):
         answer = PlatformAnswer(replace(ask, periods=()))
         try:
             if service.has_audience(ask.platform) is False:
                 raise refusal_of(ask.platform)
             for start, end in ask.periods:
-                if calls and not may_call():
-                    raise QuotaReserved
-                calls += 1
                 page = service.get_audience_series(
                     UUID(result.item), ask.platform, start_date=start, end_date=end
                 )

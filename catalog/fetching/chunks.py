@@ -213,8 +213,7 @@ def _run_tracks(run: _Run, ahead: BatchesAhead | None) -> None:
         _run_ahead(run.batches(depth=1), run, is_alone=True)
     else:
         # Answers that cannot be read are paid for: one call finds out whether they are better now.
-        workers = again_on_a_new_connection(jobs.count_living_leases)
-        options = {"depth": 1} if run.job.unreadable_tries else {"workers": workers}
+        options = {"depth": 1} if run.job.unreadable_tries else {}
         _run_ahead(ahead or run.batches(**options), run)
 
 

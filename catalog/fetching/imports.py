@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from catalog import jobs, quota
+from catalog import jobs
 from catalog.fetching.ahead import Look, fetch_threads, wait_for
 from catalog.fetching.saving import database_now, insert_tracks, move_on, with_database_back
 from catalog.mapping import new_track
@@ -50,10 +50,6 @@ def import_page(
     limit = min(LIST_PAGE, chunk.size - chunk.position)
     if page is None:
         artist = UUID(job.request["artist_uuid"]) if job.request["artist_uuid"] else None
-        # What each other worker may have spent since the last answer told.
-        margin = 1 + 2 * max(0, jobs.count_living_leases() - 1)
-        if quota.is_reserved(service, calls=margin):
-            raise quota.QuotaReserved
         page, calls = _ask(job, lambda: list_songs(service, artist, offset=offset, limit=limit), look)
     listed = page
     missing = count_missing(listed, offset=offset, limit=limit)

@@ -1,6 +1,6 @@
 """The kinds of fetching: what differs between metadata and audience. Everything else is the same for both."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from catalog.fetching.audience import Audience
@@ -24,9 +24,6 @@ class Kind(Protocol):
     def batch_size(self, service: SoundchartsService) -> int:
         """Return how many tracks one call, or one row of calls, brings."""
 
-    def calls_a_batch(self, job: MetadataFetchTask) -> int:
-        """Return how many calls a batch takes as a rule."""
-
     def is_proven(self, job: MetadataFetchTask, service: SoundchartsService) -> bool:
         """Return whether it is known how the account answers, so that many calls may be made at once."""
 
@@ -39,12 +36,9 @@ class Kind(Protocol):
         """
 
     def fetch(
-        self, service: SoundchartsService, wanted: Sequence[Result], *, may_call: Callable[[], bool]
+        self, service: SoundchartsService, wanted: Sequence[Result]
     ) -> tuple[dict[int, Result], SoundchartsError | None]:
-        """Return what came, by track, and what left some without an answer.
-
-        `may_call` says before every further call whether the reserve allows it.
-        """
+        """Return what came, by track, and what left some without an answer."""
 
     def save(self, chunk: FetchChunk, results: Sequence[Result]) -> dict[int, TrackReport]:
         """Write what came, and return what that did to each track that is here and has an answer."""

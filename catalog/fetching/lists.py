@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from catalog import jobs, quota
-from catalog.fetching.ahead import QUEUED, SAVED_TOGETHER, Look, fetch_threads, wait_for
+from catalog.fetching.ahead import SAVED_TOGETHER, Look, fetch_threads, wait_for
 from catalog.fetching.imports import count_import_calls
 from catalog.fetching.saving import (
     NotSaved,
@@ -34,7 +34,6 @@ from catalog.fetching.saving import (
 from catalog.jobs import unknown_rows
 from catalog.mapping import apply_song
 from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track
-from catalog.quota import QuotaReserved
 from catalog.song_lists import is_uuid
 from catalog.words import plural
 from soundcharts.calling_off import called_off_by
@@ -155,11 +154,6 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
     # Answers that cannot be read are paid for: one call finds out whether they are better now.
     is_careful = is_one_call or _is_suspicious(chunk) or bool(run.job.unreadable_tries)
     depth = 1 if is_careful else _calls_at_once()
-    workers = max(1, jobs.count_living_leases())
-    # The first answer tells what is left.
-    is_told = quota.is_told(service)
-    if not is_told or not quota.leaves_reserve(service, calls=2 * QUEUED * depth * workers):
-        depth = 1
     batch_size = 1 if _is_suspicious(chunk) else service.effective_batch_size
     # One call, alone, finds out whether the account has batch calls.
     is_one_batch = not service.knows_batches
@@ -182,10 +176,6 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
                 batches.append(batch)
                 uuids = batch if is_uuid(item.value) else uuids
         items.append(item)
-    # What each other worker may have spent since the last answer told, as in BatchesAhead.
-    margin = len(batches) + 2 * (workers - 1)
-    if batches and not is_one_call and quota.is_reserved(service, calls=margin):
-        raise QuotaReserved
     return items, batches
 
 

@@ -1,6 +1,6 @@
 """Metadata: ten tracks a call, what Soundcharts says about each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -24,9 +24,6 @@ class Metadata:
     def batch_size(self, service: SoundchartsService) -> int:
         return service.effective_batch_size
 
-    def calls_a_batch(self, job: MetadataFetchTask) -> int:
-        return 1
-
     def is_proven(self, job: MetadataFetchTask, service: SoundchartsService) -> bool:
         return service.knows_batches
 
@@ -41,7 +38,7 @@ class Metadata:
         }
 
     def fetch(
-        self, service: SoundchartsService, wanted: Sequence[Result], *, may_call: Callable[[], bool]
+        self, service: SoundchartsService, wanted: Sequence[Result]
     ) -> tuple[dict[int, Result], SoundchartsError | None]:
         uuids = {UUID(result.item): result for result in wanted}
         answer = service.get_songs(list(uuids))

@@ -55,7 +55,6 @@ class Shift:
                 self._next,
                 self._service,
                 batch_size=kind_of(job).batch_size(self._service),
-                workers=jobs.count_living_leases(),
             )
         if self._ahead is not None:
             self._ahead.fill(room=room)

@@ -99,11 +99,6 @@ def has_work(job_id: int) -> bool:
     return is_to_be_planned or has_claimable_chunk(job_id)
 
 
-def count_living_leases() -> int:
-    """Return how many chunks, of all jobs, somebody is working on now."""
-    return FetchChunk.objects.filter(finished_at=None, lease_expires_at__gte=Now()).count()
-
-
 def is_under_way(job_id: int) -> bool:
     """Return whether somebody works on a chunk of a job now: after it was stopped, what is still saved."""
     return FetchChunk.objects.filter(job_id=job_id, finished_at=None, lease_expires_at__gte=Now()).exists()

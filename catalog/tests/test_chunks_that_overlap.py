@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from catalog import jobs, quota
+from catalog import jobs
 from catalog.fetching import chunks, work_on_job
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.tests.gate import gate
@@ -21,7 +21,7 @@ from catalog.tests.outcomes import (
 from catalog.tests.together import Meanwhile
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
-from soundcharts import client
+from soundcharts import budget, client
 from soundcharts.service import get_service
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,7 +42,7 @@ def small_chunks(settings, monkeypatch) -> None:
 @pytest.fixture
 def known_batches(simulator, broker, monkeypatch) -> None:
     """An account of which it is known that it has batch calls, so that several may be under way."""
-    monkeypatch.setattr(quota, "TOLD_FOR", 3600)
+    monkeypatch.setattr(budget, "TOLD_FOR", 3600)
     get_service().get_songs([simulator.song_uuid(298), simulator.song_uuid(299)])
     simulator.state.reset()
 

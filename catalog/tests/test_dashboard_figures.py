@@ -234,7 +234,7 @@ def test_a_song_that_soundcharts_lacks_is_an_answer_and_no_error(simulator, brok
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "error", [quota.QuotaReserved(), errors.RateLimited(), errors.NotFound(), errors.InvalidRequest()]
+    "error", [errors.QuotaReserved(), errors.RateLimited(), errors.NotFound(), errors.InvalidRequest()]
 )
 def test_what_says_nothing_of_the_api_is_not_noted(error):
     quota.note_error(get_service(), error)

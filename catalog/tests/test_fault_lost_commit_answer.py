@@ -80,7 +80,7 @@ def test_the_redo_of_a_committed_page_adds_nothing(simulator, broker, lose_answe
     assert simulator.state.calls["top_songs"] == 2
 
 
-@pytest.mark.parametrize("name", ["claim_chunk", "count_living_leases", "has_work", "release_chunk"])
+@pytest.mark.parametrize("name", ["claim_chunk", "has_work", "release_chunk"])
 def test_a_connection_that_is_lost_between_two_batches_costs_nothing(
     simulator, broker, settings, monkeypatch, name
 ):

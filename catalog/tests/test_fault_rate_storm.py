@@ -4,13 +4,14 @@ import time
 
 import pytest
 
-from catalog import jobs, quota
+from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.models import FetchChunk
 from catalog.tests.gate import gate, refuse_calls
 from catalog.tests.outcomes import assert_one_outcome_each, keys_of
 from catalog.tests.together import Meanwhile
 from catalog.tests.tracks import add_tracks
+from soundcharts import budget
 from soundcharts.service import get_service
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_a_storm_of_429_pauses_everyone_once_and_uses_up_no_attempt(simulator, broker, settings, monkeypatch):
     settings.BATCH_RETRY_DELAYS = []  # An attempt more would be one too many.
-    monkeypatch.setattr(quota, "TOLD_FOR", 3600)
+    monkeypatch.setattr(budget, "TOLD_FOR", 3600)
     get_service().get_songs([simulator.song_uuid(298), simulator.song_uuid(299)])
     simulator.state.reset()
     tracks = add_tracks(simulator, 200)

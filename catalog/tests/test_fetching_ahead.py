@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from catalog import jobs, quota
+from catalog import jobs
 from catalog.fetching import ahead, work_on_job
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.tests.gate import gate
@@ -22,7 +22,7 @@ from catalog.tests.outcomes import (
 from catalog.tests.together import Meanwhile
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until
-from soundcharts import client
+from soundcharts import budget, client
 from soundcharts.service import get_service
 from soundcharts.simulator import Simulator
 
@@ -50,7 +50,7 @@ def small_batches(settings) -> None:
 @pytest.fixture
 def known_batches(simulator, broker, monkeypatch) -> None:
     """An account of which it is known that it has batch calls, so that several may be under way."""
-    monkeypatch.setattr(quota, "TOLD_FOR", 3600)
+    monkeypatch.setattr(budget, "TOLD_FOR", 3600)
     get_service().get_songs([simulator.song_uuid(298), simulator.song_uuid(299)])
     simulator.state.reset()
 
@@ -121,7 +121,7 @@ def test_no_more_calls_are_under_way_than_may_start_within_a_second(simulator, b
     settings.SOUNDCHARTS_CALLS_PER_MINUTE = 180
     service = get_service()
     service.get_songs([simulator.song_uuid(0), simulator.song_uuid(1)])
-    assert ahead.useful_depth(service, is_proven=service.knows_batches) == 3
+    assert ahead.useful_depth(is_proven=service.knows_batches) == 3
 
 
 def test_the_first_call_is_alone_until_it_is_known_whether_there_are_batch_calls(

@@ -14,6 +14,7 @@ from catalog.song_lists import read_list
 from catalog.tests.outcomes import run
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import wait_until, workers
+from soundcharts import budget
 from soundcharts.batching import BATCH_WORKS, BATCH_WORKS_FOR
 from soundcharts.service import get_service
 
@@ -81,7 +82,7 @@ def test_bulk_work_stops_at_the_reserve_and_says_so(simulator, broker, settings,
     simulator.state.quota = 12
     job = run(jobs.request_metadata([track.pk for track in add_tracks(simulator, 200)]).job)
     assert (job.status, job.error_code) == ("paused", "quota_reserved")
-    assert "kept for people" in job.error_message
+    assert "reserved for manual fetches" in job.error_message
     assert simulator.state.quota_remaining == 5
     assert (job.updated_tracks, job.failed_tracks, job.api_calls) == (70, 0, 7)
     assert simulator.state.answered_more_than_once() == {}
@@ -95,7 +96,7 @@ def test_several_workers_together_leave_the_reserve_alone(simulator, broker, set
     with workers(tmp_path, processes=3, SOUNDCHARTS_QUOTA_RESERVE="20"):
         jobs.sweep()
         wait_until(lambda: MetadataFetchTask.objects.get(pk=job.pk).status in ("paused", "completed"))
-        wait_until(lambda: jobs.count_living_leases() == 0)
+        wait_until(lambda: not jobs.is_under_way(job.pk))
     job.refresh_from_db()
     assert (job.status, job.error_code) == ("paused", "quota_reserved")
     assert simulator.state.quota_remaining >= 20
@@ -126,7 +127,7 @@ def test_resumed_by_hand_a_job_asks_what_is_left_before_it_pauses_again(
     assert (job.status, job.error_code) == ("paused", "quota_reserved")
     # The plan was renewed, which no answer has told this process; and what it has heard is long ago.
     simulator.state.quota = 1000
-    monkeypatch.setattr(quota, "REFUSED_FOR", 0)
+    monkeypatch.setattr(budget, "REFUSED_FOR", 0)
     jobs.resume_job(job)
     assert run(job).status == "completed"
     assert (job.updated_tracks, job.api_calls) == (100, 10)
