@@ -35,6 +35,32 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Check this site's network, then try again.",
         reason="no connection",
     ),
+    "dns_failed": Explanation(
+        "Host name not found",
+        "The name of the Soundcharts host could not be turned into an address.",
+        "Check the address in the settings and this machine's DNS, then try again.",
+    ),
+    "connection_refused": Explanation(
+        "Connection refused",
+        "The host answered, and refused the connection at that port.",
+        "Check the address and port in the settings and the firewall, then try again.",
+    ),
+    "connect_timeout": Explanation(
+        "No connection in time",
+        "The host did not accept a connection. A firewall that drops packets looks like this.",
+        "Check the network and the firewall, then try again.",
+    ),
+    "tls_failed": Explanation(
+        "No secure connection",
+        "The certificate could not be trusted, or the server does not speak TLS. No key was sent.",
+        "The failure's message says what was wrong. Check this machine's clock and the CA certificates "
+        "(SOUNDCHARTS_CA_BUNDLE).",
+    ),
+    "proxy_failed": Explanation(
+        "Proxy did not work",
+        "The proxy on the way to Soundcharts could not be reached, or refused to pass the call on.",
+        "The failure's message says why. Check the proxy (SOUNDCHARTS_PROXY), then try again.",
+    ),
     "timeout": Explanation(
         "No answer in time",
         "Soundcharts did not answer within the time allowed, in all tries.",

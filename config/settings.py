@@ -6,6 +6,7 @@ with a sentence that names it.
 """
 
 import os
+import ssl
 from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from config import policy, theme
+from soundcharts.credentials import check_proxy_url
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -78,6 +80,28 @@ def _url(name: str, default: str, *, schemes: set[str]) -> str:
         # The value is not repeated: a URL can carry a password.
         raise ImproperlyConfigured(f"{name} must be a URL that starts with {' or '.join(sorted(schemes))}://")
     return value.rstrip("/")
+
+
+def _proxy(name: str) -> str:
+    url = _text(name, "")
+    try:
+        if url:
+            check_proxy_url(name, url)
+    except ValueError as error:
+        raise ImproperlyConfigured(str(error)) from None
+    return url.rstrip("/")
+
+
+def _ca_bundle(name: str) -> str:
+    path = _text(name, "")
+    try:
+        if path:
+            ssl.create_default_context(cafile=path)
+    except OSError:
+        raise ImproperlyConfigured(
+            f"{name} must be the path of a readable file of PEM certificates."
+        ) from None
+    return path
 
 
 def _database() -> dict[str, Any]:
@@ -147,6 +171,9 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = policy.CONTENT_SECURITY_POLICY
 PERMISSIONS_POLICY = policy.PERMISSIONS_POLICY
+
+# Passwords in URLs stay out of pages and mails about errors.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reports.ReportFilter"
 
 INSTALLED_APPS = [
     "unfold",
@@ -289,6 +316,11 @@ SOUNDCHARTS_CALLS_PER_MINUTE = _number("SOUNDCHARTS_CALLS_PER_MINUTE", 5000, low
 SOUNDCHARTS_QUOTA_RESERVE = _number("SOUNDCHARTS_QUOTA_RESERVE", 25, low=0, high=1_000_000)
 # Seconds until one try of a call is given up, from connecting to the last byte.
 SOUNDCHARTS_TIMEOUT = _number("SOUNDCHARTS_TIMEOUT", 10, low=1, high=60)
+# The proxy that calls go through: http://host:port or http://user:password@host:port. Those of the
+# environment (HTTPS_PROXY) are ignored.
+SOUNDCHARTS_PROXY = _proxy("SOUNDCHARTS_PROXY")
+# A file of certificates (PEM) that are trusted instead of the public ones, where a proxy signs for others.
+SOUNDCHARTS_CA_BUNDLE = _ca_bundle("SOUNDCHARTS_CA_BUNDLE")
 
 for _first, _second in (
     ("SOUNDCHARTS_APP_ID", "SOUNDCHARTS_API_KEY"),

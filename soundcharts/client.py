@@ -113,10 +113,10 @@ class SoundchartsClient:
 
     `interactive` is for calls that a person waits for: they overtake bulk work under the rate limit and
     fail sooner. `deadline` is the wall-clock time of one try in seconds, connection and whole answer
-    included; `max_bytes` bounds the decompressed answer. `budget` keeps bulk work off the reserve.
-    `quota_remaining` is what the last answer said of the plan's quota, None before the first;
-    `answered_at` is when (`time.monotonic()`) the last answer came that was of use: what was requested, or
-    a refusal that is final for this one song.
+    included; `max_bytes` bounds the decompressed answer. `budget` keeps bulk work off the reserve; `proxy` and
+    `ca_bundle` are Transport's. `quota_remaining` is what the last answer said of the plan's quota, None
+    before the first; `answered_at` is when (`time.monotonic()`) the last answer came that was of use: what was
+    requested, or a refusal that is final for this one song.
     """
 
     def __init__(
@@ -132,6 +132,8 @@ class SoundchartsClient:
         read_timeout: float | None = None,
         max_bytes: int = 8 * 1024 * 1024,
         max_retries: int | None = None,
+        proxy: str = "",
+        ca_bundle: str = "",
     ) -> None:
         check_service_url("The Soundcharts API URL", base_url)
         self.quota_remaining: int | None = None
@@ -146,7 +148,11 @@ class SoundchartsClient:
         if max_retries is not None:
             self._patience = replace(self._patience, max_retries=max_retries)
         self._transport = Transport(
-            connect_timeout=connect_timeout, read_timeout=read_timeout or deadline, max_bytes=max_bytes
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout or deadline,
+            max_bytes=max_bytes,
+            proxy=proxy,
+            ca_bundle=ca_bundle,
         )
         self._authorization = authorize(credentials, transport=self._transport)
 

@@ -86,6 +86,25 @@ def check_service_url(what: str, url: str) -> None:
         raise ValueError(f"{what} must look like https://host/path.")
 
 
+def check_proxy_url(what: str, url: str) -> None:
+    """Raise ValueError unless `url` is http://host:port, with or without user:password@; never quote it."""
+    try:
+        parts = urlsplit(url)
+        is_usable = (
+            parts.scheme == "http"
+            and bool(parts.hostname)
+            and bool(parts.port)
+            and _HEADER_TEXT.fullmatch(url) is not None
+            and parts.path in ("", "/")
+            and not (parts.query or parts.fragment)
+            and (bool(parts.username) or parts.password is None)
+        )
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ValueError(f"{what} must look like http://host:port or http://user:password@host:port.")
+
+
 def _check_header_text(what: str, value: str) -> None:
     if not isinstance(value, str) or not _HEADER_TEXT.fullmatch(value):
         raise ValueError(f"{what} must be one word of printable ASCII characters, and must not be empty.")

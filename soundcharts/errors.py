@@ -4,6 +4,11 @@ No exception of requests, urllib3, redis, ssl or json leaves this package; calle
 
     SoundchartsError
     ├── ConnectionFailed          temporary     no connection, or it broke
+    │   ├── HostNotFound          temporary     ... because DNS does not know the host
+    │   ├── ConnectionRefused     temporary     ... because the host refuses it
+    │   ├── ConnectTimedOut       temporary     ... because the host says nothing
+    │   ├── TlsFailed             temporary     ... because it would not be secure
+    │   └── ProxyFailed           temporary     ... because of the proxy on the way
     ├── DeadlineExceeded          temporary     no whole answer in the time allowed
     ├── UpstreamUnavailable       temporary     5xx
     ├── InvalidResponse           temporary     an answer that is not what the API documents
@@ -73,6 +78,47 @@ class ConnectionFailed(SoundchartsError):
     code = "connection_failed"
     default_message = "Soundcharts could not be reached. Check the network."
     is_temporary = True
+
+
+class HostNotFound(ConnectionFailed):
+    """Say that DNS does not know the host, or does not answer."""
+
+    code = "dns_failed"
+    default_message = (
+        "The host name of Soundcharts was not found. Check the address in the settings, and DNS."
+    )
+
+
+class ConnectionRefused(ConnectionFailed):
+    """Say that the host is there, and nothing listens at that port."""
+
+    code = "connection_refused"
+    default_message = (
+        "Soundcharts refused the connection. Check the address in the settings, its port and the firewall."
+    )
+
+
+class ConnectTimedOut(ConnectionFailed):
+    """Say that no connection came about in time."""
+
+    code = "connect_timeout"
+    default_message = "Soundcharts did not accept a connection in time. Check the network and the firewall."
+
+
+class TlsFailed(ConnectionFailed):
+    """Say that the connection would not be secure: a bad certificate, or no TLS at all."""
+
+    code = "tls_failed"
+    default_message = (
+        "No secure connection: the server does not speak TLS. Check the address in the settings."
+    )
+
+
+class ProxyFailed(ConnectionFailed):
+    """Say that the proxy on the way cannot be reached, or refuses to pass us on."""
+
+    code = "proxy_failed"
+    default_message = "The proxy on the way to Soundcharts did not work. Check the proxy in the settings."
 
 
 class DeadlineExceeded(SoundchartsError):

@@ -252,6 +252,8 @@ def get_service(*, interactive: bool = False) -> SoundchartsService:
             quota_reserve=settings.SOUNDCHARTS_QUOTA_RESERVE,
             timeout=settings.SOUNDCHARTS_TIMEOUT,
             redis_url=settings.REDIS_URL,
+            proxy=settings.SOUNDCHARTS_PROXY,
+            ca_bundle=settings.SOUNDCHARTS_CA_BUNDLE,
         ),
         interactive=interactive,
     )
@@ -271,6 +273,8 @@ class _Configuration:
     quota_reserve: int
     timeout: float
     redis_url: str = field(repr=False)
+    proxy: str = field(repr=False)
+    ca_bundle: str
 
     def credentials(self) -> Credentials:
         """Return the credentials that are set. Raises AuthenticationFailed if there are none to use."""
@@ -300,6 +304,8 @@ def _build_service(configuration: _Configuration, *, interactive: bool) -> Sound
         budget=_build_budget(limiter, configuration.quota_reserve),
         interactive=interactive,
         deadline=configuration.timeout,
+        proxy=configuration.proxy,
+        ca_bundle=configuration.ca_bundle,
     )
     return SoundchartsService(client, batch_size=configuration.batch_size)
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from django.conf import settings
+from django.views.debug import ExceptionReporter
 
 LEAST = {"ENV_FILE": "", "SECRET_KEY": "x", "SOUNDCHARTS_APP_ID": "a", "SOUNDCHARTS_API_KEY": "b"}
 
@@ -58,6 +59,11 @@ def value_of(expression: str, **environment: str) -> object:
         ("SOUNDCHARTS_CALLS_PER_MINUTE", "-5"),
         ("SOUNDCHARTS_CALLS_PER_MINUTE", "9" * 30),
         ("SOUNDCHARTS_TIMEOUT", "1.5"),
+        ("SOUNDCHARTS_PROXY", "proxy:3128"),
+        ("SOUNDCHARTS_PROXY", "socks5://proxy:3128"),
+        ("SOUNDCHARTS_CA_BUNDLE", "/nowhere/ca.pem"),
+        ("SOUNDCHARTS_CA_BUNDLE", __file__),
+        ("SOUNDCHARTS_CA_BUNDLE", "/"),
         ("METADATA_REFRESH_DAYS", "0"),
         ("METADATA_REFRESH_AT", "24,0"),
         ("METADATA_REFRESH_AT", "3"),
@@ -91,6 +97,16 @@ def test_the_example_holds_the_defaults():
 def test_a_password_in_a_wrong_url_is_not_repeated():
     assert "hunter2" not in start(LEAST | {"DATABASE_URL": "mysql://user:hunter2@host/name"}).stderr
     assert "hunter2" not in start(LEAST | {"REDIS_URL": "http://:hunter2@host"}).stderr
+    assert "hunter2" not in start(LEAST | {"SOUNDCHARTS_PROXY": "http://me:hunter2@host"}).stderr
+
+
+def test_a_password_in_a_url_is_not_on_the_page_of_an_error(rf, settings):
+    settings.DEBUG = True
+    settings.SOUNDCHARTS_PROXY = "http://me:hunter2@proxy:3128"
+    settings.REDIS_URL = settings.CELERY_BROKER_URL = "redis://:hunter2@redis:6379/0"
+    page = ExceptionReporter(rf.get("/"), ValueError, ValueError("x"), None).get_traceback_html()
+    assert "SOUNDCHARTS_PROXY" in page
+    assert "hunter2" not in page
 
 
 def test_without_credentials_the_start_stops_and_names_the_sandbox():

@@ -57,9 +57,12 @@ def make_client(
     limiter: FakeLimiter | None = None,
     interactive: bool = False,
     deadline: float = 10.0,
+    connect_timeout: float = 5.0,
     read_timeout: float | None = None,
     max_bytes: int = 8 * 1024 * 1024,
     max_retries: int | None = 0,
+    proxy: str = "",
+    ca_bundle: str = "",
 ) -> SoundchartsClient:
     """Return a client that does not retry, unless it is told to."""
     return SoundchartsClient(
@@ -68,7 +71,10 @@ def make_client(
         limiter=limiter or FakeLimiter(),
         interactive=interactive,
         deadline=deadline,
+        connect_timeout=connect_timeout,
         read_timeout=read_timeout,
         max_bytes=max_bytes,
         max_retries=max_retries,
+        proxy=proxy,
+        ca_bundle=ca_bundle,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,16 +18,18 @@ class RawServer:
     """Answer the nth request by the nth of `answers`, and all later ones by the last.
 
     `requests` holds every request's head and body as they came. Connections are kept until the client
-    or an answer closes them.
+    or an answer closes them. With `tls` it speaks TLS, at an https URL.
     """
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
         self._answers = answers
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._tls = tls
+        self.address: tuple[str, int] = self._listener.getsockname()
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.address[1]}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -48,7 +51,11 @@ class RawServer:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            self._talk(self._tls.wrap_socket(connection, server_side=True) if self._tls else connection)
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection:
             while request := _read_request(connection):
                 with self._lock:
                     self.requests.append(request)

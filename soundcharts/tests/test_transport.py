@@ -15,20 +15,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import client as http_client
 from types import ModuleType
+from typing import Any
 
 import pytest
 import requests
 import urllib3
 
+from soundcharts import connections
 from soundcharts.errors import (
     ConnectionFailed,
+    ConnectionRefused,
+    ConnectTimedOut,
     DeadlineExceeded,
+    HostNotFound,
     InvalidRequest,
     InvalidResponse,
+    ProxyFailed,
     SoundchartsError,
+    TlsFailed,
     TruncatedResponse,
 )
-from soundcharts.tests.doubles import API_KEY, make_client
+from soundcharts.tests.doubles import API_KEY, Clock, make_client
 from soundcharts.tests.raw_server import Answer, RawServer, drips, hangs, http, repeats, resets, sends
 from soundcharts.transport import LOWER_LEVEL_ERRORS, translate
 
@@ -112,23 +119,82 @@ def test_tls_handshake_that_never_ends_is_cut_at_the_deadline() -> None:
     assert raised.value.is_temporary
 
 
-def test_unreachable_addresses_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A listener whose queue is full drops further connections without a word, as a firewall does.
+# A listener whose queue is full drops further connections without a word, as a firewall does.
+@pytest.fixture
+def silent() -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as filler:
-        address = full.getsockname()
-        filler.connect(address)
-        entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
-        resolve = socket.getaddrinfo
-        monkeypatch.setattr(
-            socket,
-            "getaddrinfo",
-            lambda host, *args, **kwargs: (
-                [entry] * 30 if host == "many.example" else resolve(host, *args, **kwargs)
-            ),
-        )
+        filler.connect(full.getsockname())
+        yield full.getsockname()
 
-        with takes_less_than(8), pytest.raises(DeadlineExceeded):
-            make_client(f"http://many.example:{address[1]}", deadline=0.6).get("/x")
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *places: tuple[str, int]) -> None:
+    """Let many.example have these addresses, in this order."""
+    resolve = socket.getaddrinfo
+    entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *args, **kwargs: entries if host == "many.example" else resolve(host, *args, **kwargs),
+    )
+
+
+def test_unreachable_addresses_share_one_deadline(
+    monkeypatch: pytest.MonkeyPatch, silent: tuple[str, int]
+) -> None:
+    resolve_to(monkeypatch, *[silent] * 30)
+
+    with takes_less_than(8), pytest.raises(DeadlineExceeded):
+        make_client("http://many.example", deadline=0.6).get("/x")
+
+
+@pytest.mark.parametrize("silent_ones", [1, 2, 5])
+def test_an_address_that_drops_packets_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, silent: tuple[str, int], silent_ones: int
+) -> None:
+    with RawServer(sends(http(b'{"a": 1}'))) as server:
+        resolve_to(monkeypatch, *[silent] * silent_ones, server.address)
+
+        assert make_client("http://many.example", deadline=30.0, connect_timeout=3.0).get("/x") == {"a": 1}
+
+
+def test_every_address_gets_an_equal_share_of_the_time_to_connect(
+    monkeypatch: pytest.MonkeyPatch, silent: tuple[str, int]
+) -> None:
+    refuses = closed_port()
+    resolve_to(monkeypatch, silent, refuses, silent, silent)
+    granted: list[float] = []
+
+    class NotingSocket(socket.socket):
+        def connect(self, address: Any) -> None:
+            granted.append(self.gettimeout() or 0)
+            # As if the clock stood still: an address that says nothing has used up its share.
+            raise ConnectionRefusedError if address == refuses else TimeoutError
+
+    monkeypatch.setattr(socket, "socket", NotingSocket)
+    clock = Clock()
+    monkeypatch.setattr(connections, "time", clock)
+    connect = connections._BoundedConnection._connect
+
+    def connect_and_wait(self: Any, address: Any, *, seconds: float) -> socket.socket:
+        if address[4] != refuses:
+            clock.now += seconds
+        return connect(self, address, seconds=seconds)
+
+    monkeypatch.setattr(connections._BoundedConnection, "_connect", connect_and_wait)
+
+    with pytest.raises(ConnectionRefused):
+        make_client("http://many.example", deadline=30.0, connect_timeout=4.0).get("/x")
+
+    # A second each; what the one that refused at once did not need is shared by those after it.
+    assert granted == pytest.approx([1.0, 1.0, 1.5, 1.5])
+
+
+def test_an_address_of_the_other_family_comes_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    six = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (f"::{n}", 1, 0, 0)) for n in range(3)]
+    four = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", 1)) for n in range(2)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: six + four)
+
+    assert connections._resolve("many.example", 1) == [six[0], four[0], six[1], four[1], six[2]]
 
 
 # --- Size -----------------------------------------------------------------------------------------
@@ -312,28 +378,62 @@ def test_broken_connection_is_a_failed_connection(answer: Answer) -> None:
     assert isinstance(failure(answer), ConnectionFailed)
 
 
-def test_refused_connection_is_a_failed_connection() -> None:
+def closed_port() -> tuple[str, int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-
-    with pytest.raises(ConnectionFailed):
-        make_client(f"http://127.0.0.1:{port}").get("/x")
+        place: tuple[str, int] = server.getsockname()
+    return place
 
 
-def test_unknown_host_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def told(url: str, caplog: pytest.LogCaptureFixture, **bounds: Any) -> SoundchartsError:
+    """Return the error of a call, which the log must name by its code."""
+    with caplog.at_level("INFO", logger="soundcharts"), pytest.raises(ConnectionFailed) as raised:
+        make_client(url, **bounds).get("/x")
+    assert f"GET /x - {raised.value.code} " in caplog.text
+    return raised.value
+
+
+def test_refused_connection_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    error = told(f"http://127.0.0.1:{closed_port()[1]}", caplog)
+
+    assert (type(error), error.code) == (ConnectionRefused, "connection_refused")
+    assert "refused the connection" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(socket.EAI_NONAME, "was not found"), (socket.EAI_AGAIN, "No DNS server")]
+)
+def test_unknown_host_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, words: str
+) -> None:
     def fail(*args: object, **kwargs: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        raise socket.gaierror(number, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
 
-    with pytest.raises(ConnectionFailed):
-        make_client("https://unknown.example").get("/x")
+    error = told("https://unknown.example", caplog)
+
+    assert (type(error), error.code) == (HostNotFound, "dns_failed")
+    assert words in str(error)
+
+
+def test_host_that_says_nothing_is_told(silent: tuple[str, int], caplog: pytest.LogCaptureFixture) -> None:
+    error = told(f"http://127.0.0.1:{silent[1]}", caplog, deadline=30.0, connect_timeout=0.3)
+
+    assert (type(error), error.code) == (ConnectTimedOut, "connect_timeout")
+
+
+def test_tls_handshake_that_never_ends_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with RawServer(hangs()) as server:
+        url = server.url.replace("http:", "https:")
+        error = told(url, caplog, deadline=30.0, connect_timeout=0.3)
+
+    assert (error.code, "secure" in str(error)) == ("connect_timeout", True)
 
 
 def test_server_without_a_trusted_certificate_gets_no_key() -> None:
     # An HTTP server answers the TLS greeting with something that is no TLS.
     with RawServer(sends(b"HTTP/1.1 400 Bad Request\r\n\r\n", closes=True)) as server:
-        with pytest.raises(ConnectionFailed):
+        with pytest.raises(TlsFailed, match="does not speak TLS"):
             make_client(server.url.replace("http:", "https:"), deadline=30.0).get("/x")
 
         assert API_KEY.encode() not in b"".join(server.requests)
@@ -440,25 +540,28 @@ def test_no_error_of_the_libraries_escapes(kind: type[Exception]) -> None:
 
     assert isinstance(error, LOWER_LEVEL_ERRORS)
     assert type(translate(error, path="/x")) in {
-        *(ConnectionFailed, DeadlineExceeded, InvalidRequest, InvalidResponse, TruncatedResponse)
+        *(ConnectionFailed, HostNotFound, ConnectTimedOut, TlsFailed, ProxyFailed),
+        *(DeadlineExceeded, InvalidRequest, InvalidResponse, TruncatedResponse),
     }
 
 
 @pytest.mark.parametrize(
     ("error", "meaning"),
     [
-        (requests.ConnectTimeout(), ConnectionFailed),
+        (requests.ConnectTimeout(), ConnectTimedOut),
         (requests.ReadTimeout(), DeadlineExceeded),
         (
             requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted.", TimeoutError())),
             DeadlineExceeded,
         ),
-        (requests.exceptions.SSLError(), ConnectionFailed),
+        (requests.exceptions.SSLError(), TlsFailed),
         (requests.exceptions.ChunkedEncodingError(), TruncatedResponse),
         (requests.exceptions.ContentDecodingError(), InvalidResponse),
         (requests.exceptions.InvalidURL(), InvalidRequest),
         (requests.TooManyRedirects(), InvalidResponse),
-        (ssl.SSLCertVerificationError(), ConnectionFailed),
+        (requests.exceptions.SSLError(ssl.SSLEOFError()), ConnectionFailed),
+        (requests.exceptions.ProxyError(), ProxyFailed),
+        (ssl.SSLCertVerificationError(), TlsFailed),
         (http_client.BadStatusLine("x"), ConnectionFailed),
         (ConnectionResetError(), ConnectionFailed),
         (ValueError(), InvalidResponse),
