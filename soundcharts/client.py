@@ -113,10 +113,10 @@ class SoundchartsClient:
 
     `interactive` is for calls that a person waits for: they overtake bulk work under the rate limit and
     fail sooner. `deadline` is the wall-clock time of one try in seconds, connection and whole answer
-    included; `max_bytes` bounds the decompressed answer. `budget` keeps bulk work off the reserve; `proxy` and
-    `ca_bundle` are Transport's. `quota_remaining` is what the last answer said of the plan's quota, None
-    before the first; `answered_at` is when (`time.monotonic()`) the last answer came that was of use: what was
-    requested, or a refusal that is final for this one song.
+    included; `max_bytes` bounds the decompressed answer. `budget` keeps bulk work off the reserve; `proxy`
+    and `ca_bundle` are Transport's. `quota_remaining` is what the last answer said of the plan's quota, None
+    before the first; `answered_at` is when (`time.monotonic()`) the last answer came that was of use: what
+    was requested, or a refusal that is final for this one song.
     """
 
     def __init__(
