@@ -15,19 +15,14 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from soundcharts.errors import InvalidResponse
-from soundcharts.fields import MAX_SECONDS, FieldReader, Fields, as_count, as_fields, parse_date, shown
+from soundcharts.fields import MAX_SECONDS, FieldReader, as_count, as_fields, parse_date, shown
+from soundcharts.usage import Usage as Usage
+from soundcharts.usage import parse_usage as parse_usage
 
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _DEFAULT_TOKEN_LIFE = 300
-_QUOTA_TOTAL = ("quota.total", "quota.limit", "quotatotal", "quotalimit", "quota.max", "quota", "total")
-_QUOTA_USED = ("quota.used", "quotaused", "used", "usage")
-_QUOTA_REMAINING = ("quota.remaining", "quotaremaining", "remaining")
-_CALLS_PER_MINUTE = (
-    *("callsperminute", "requestsperminute", "ratelimitperminute"),
-    *("ratelimit.perminute", "ratelimit.limit", "ratelimit.total", "ratelimit.max", "ratelimit"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +97,6 @@ class AudiencePoint:
     date: date
     identifier: str | None
     value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the account may still spend. The API does not publish this schema: any part may be None."""
-
-    quota_remaining: int | None = None
-    quota_total: int | None = None
-    calls_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,26 +192,6 @@ def parse_audience(payload: object) -> Page[AudiencePoint]:
     return _parse_items(payload, _parse_day)
 
 
-def parse_usage(payload: object) -> Usage:
-    """Return what /api/v2/team/usage says, as far as it can be recognised.
-
-    Its schema is not published, so the usual spellings are looked for at any place in the object.
-    Raises InvalidResponse only if the payload is not an object.
-    """
-    fields = as_fields(payload, what="the answer")
-    counts = dict(_named_counts(fields))
-
-    def first(*names: str) -> int | None:
-        return next((counts[name] for name in names if name in counts), None)
-
-    total = first(*_QUOTA_TOTAL)
-    used = first(*_QUOTA_USED)
-    remaining = first(*_QUOTA_REMAINING)
-    if remaining is None and total is not None and used is not None:
-        remaining = max(0, total - used)
-    return Usage(quota_remaining=remaining, quota_total=total, calls_per_minute=first(*_CALLS_PER_MINUTE))
-
-
 def parse_token(payload: object) -> AccessToken:
     """Return the token of an OAuth answer; its life is taken for five minutes if it is not given."""
     fields = as_fields(payload, what="a token")
@@ -287,14 +253,3 @@ def _parse_day(item: object, warnings: list[str]) -> Iterator[AudiencePoint]:
             reader = FieldReader(plot if number is None else plot | {"identifier": str(number)})
             yield AudiencePoint(date=day, identifier=reader.text("identifier"), value=value)
             warnings += [f"plots of {day}: {warning}" for warning in reader.warnings()]
-
-
-def _named_counts(fields: Fields, *, parent: str = "", depth: int = 3) -> Iterator[tuple[str, int]]:
-    """Yield every count of nested objects under its lower-case letters, alone and after its parent's name."""
-    for key, value in fields.items():
-        name = re.sub(r"[^a-z]", "", key.lower()) if isinstance(key, str) else ""
-        if isinstance(value, dict) and depth:
-            yield from _named_counts(value, parent=name, depth=depth - 1)
-        elif (count := as_count(value)) is not None:
-            yield name, count
-            yield f"{parent}.{name}", count

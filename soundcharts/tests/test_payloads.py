@@ -361,8 +361,71 @@ def test_usage_is_recognised_in_several_spellings(payload: object) -> None:
     assert parse_usage(payload) == Usage(quota_remaining=900, quota_total=1000, calls_per_minute=5000)
 
 
-def test_usage_in_no_known_spelling_says_nothing() -> None:
-    assert parse_usage({"object": {"plan": "free"}}) == Usage()
+@pytest.mark.parametrize(
+    ("payload", "remaining", "total"),
+    [
+        # What was read as 4,999 calls: each name belongs to the object that it stands in.
+        ({"quota": {"total": 1000, "used": 990}, "rateLimit": {"remaining": 4999}}, 10, 1000),
+        ({"rate_limit": {"remaining": 4999}, "quota": {"total": 1000, "consumed": 990}}, 10, 1000),
+        ({"limits": {"remaining": 4999, "total": 5000}, "quota": {"limit": 1000, "used": 990}}, 10, 1000),
+        ({"quota": {"rateLimit": {"remaining": 4999}, "total": 1000, "used": 990}}, 10, 1000),
+        ({"quota": {"total": 1000}, "remaining": 4999}, None, 1000),
+        ({"object": {"plan": {"quota": {"included": "1000", "spent": "990"}}}}, 10, 1000),
+        ({"data": {"usage": {"quotaTotal": 1000, "quotaConsumed": 990}}}, 10, 1000),
+        ({"quota": 1000, "used": 990}, 10, 1000),
+        ({"quota": {"remaining": "10", "total": 1000.0}}, 10, 1000),
+        ({"quota": {"available": 10}}, 10, None),
+        ({"quotaLeft": 10, "rateLimitRemaining": 4999}, 10, None),
+        ({"apiCalls": {"limit": 1000, "used": 990}}, 10, 1000),
+        ({"monthly": {"limit": 1000, "left": 10}, "daily": {"limit": 100, "left": 1}}, 10, 1000),
+        ({"limits": {"perMinute": 5000, "perMonth": 1000}, "callsUsed": 990}, 10, 1000),
+        ({"remaining": 10, "total": 1000}, 10, 1000),
+        # More was spent than there was: none left.
+        ({"quota": {"total": 1000, "used": 1010}}, -10, 1000),
+        ({"quota": {"remaining": -10}}, -10, None),
+        ({"quota": {"remaining": "-10", "total": 1000, "used": 1010}}, -10, 1000),
+    ],
+)
+def test_each_number_of_the_usage_is_read_by_the_object_that_it_belongs_to(
+    payload: object, remaining: int | None, total: int | None
+) -> None:
+    usage = parse_usage(payload)
+
+    assert (usage.quota_remaining, usage.quota_total) == (remaining, total)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"object": {"plan": "free"}},
+        {"rateLimit": {"remaining": 4999}},
+        {"rate_limit": {"total": 5000, "used": 1}, "throttling": {"remaining": 3}},
+        {"whatever": {"remaining": 4999, "total": 5000}},
+        {"today": {"used": 5, "remaining": 95}},
+        {"period": {"year": 2026, "month": 11}, "used": 5},
+        {"quota": {"total": -1, "used": 990}},
+        {"quota": {"calls": 990}},
+        {"quota": {"remaining": True, "total": "many", "used": 1.5}},
+        {"quota": {"remaining": 2**64}},
+    ],
+)
+def test_usage_that_says_nothing_of_the_quota_stays_unknown(payload: object) -> None:
+    usage = parse_usage(payload)
+
+    assert (usage.quota_remaining, usage.quota_total) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("payload", "calls"),
+    [
+        ({"rateLimit": {"minute": {"limit": 5000}, "second": {"limit": 83}}}, 5000),
+        ({"rateLimit": {"second": {"limit": 83}}}, None),
+        ({"limits": {"perMinute": "5000"}}, 5000),
+        ({"rateLimit": {"remaining": 4999}}, None),
+    ],
+)
+def test_only_the_calls_of_a_minute_are_the_rate(payload: object, calls: int | None) -> None:
+    assert parse_usage(payload).calls_per_minute == calls
 
 
 def test_token_is_not_in_its_repr() -> None:
