@@ -267,6 +267,8 @@ USE_TZ = True
 
 # Pasted lists may be longer than Django's 2.5 MB, so that the form itself can say what is too long.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 12_000_000
+# Ten thousand ticked tracks, the largest selection, and the fields around them; Django's own limit is 1,000.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"

@@ -59,6 +59,9 @@ class AudienceFetching:
         chosen, wish = FetchAllForm(request), form.wish
         here = reverse("admin:catalog_track_changelist")
         if chosen.is_whole_list:
+            if not chosen.selection.apply(Track.objects.order_by()).exists():
+                messages.info(request, "No tracks match the list's filter. Nothing was queued.")
+                return go_to(request, here)
             requested = jobs.request_filtered_audience(
                 chosen.selection, requested_by=request.user, **wish.asked
             )

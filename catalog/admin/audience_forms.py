@@ -90,26 +90,27 @@ class _Chosen(FetchAllForm):
 def price_context(request: HttpRequest, object_id: int | str | None = None) -> dict[str, Any]:
     """Return what a dialog's choices would spend: on one track, the chosen ones, or all that are stale."""
     wish, chosen = Wish.of(request.GET), _Chosen(request)
+    is_one = object_id is not None
     context: dict[str, Any] = {
-        "is_one": object_id is not None,
+        "is_one": is_one,
         "is_selection": chosen.is_selection,
-        "is_whole_list": object_id is None and chosen.is_whole_list,
-        "unused_filter": "" if object_id is not None else chosen.unused_filter,
         "is_gaps": wish.fill_gaps,
         "platforms": platform_names(wish.platforms),
     }
+    if not is_one:
+        try:
+            context |= {"selection": chosen.selection, "is_whole_list": chosen.is_whole_list}
+            ids = chosen.selected_ids
+        except Unselectable as error:
+            return context | {"problem": str(error), "is_nothing": True}
     if object_id is not None:
         tracks = 1
         calls = wish.count_calls(1, [key_in(str(object_id)) or 0])
-    elif chosen.is_whole_list:
-        try:
-            tracks = measure(chosen.selection).tracks
-        except Unselectable as error:
-            return context | {"problem": str(error), "is_nothing": True}
+    elif context["is_whole_list"]:
+        tracks = measure(chosen.selection).tracks
         calls = wish.count_calls(tracks, tracks_of(chosen.selection))
-        context["selection"] = chosen.selection
     elif chosen.is_selection:
-        found = Track.objects.filter(pk__in=chosen.selected_ids)
+        found = Track.objects.filter(pk__in=ids)
         tracks = found.count()
         calls = wish.count_calls(tracks, found)
     else:

@@ -3,13 +3,14 @@
 from typing import Any
 
 from django import forms
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.http import HttpRequest
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
 )
 
-from catalog.admin.keys import key_in
+from catalog.admin.keys import TOO_MANY_TICKED, TooManyKeys, keys_in
 from catalog.admin.shared_forms import SharedModelForm
 from catalog.admin.track_list import filter_of
 from catalog.admin.track_story import A_FETCH, last_change_of
@@ -95,9 +96,10 @@ class FetchNowForm(BaseDialogForm):
 
 
 class FetchAllForm(BaseDialogForm):
-    """Says how many tracks and calls the ticked tracks, or everything stale, would be.
+    """Says what a button above the list is about, with tracks and calls.
 
-    The ticked rows come in the address (`_selected_action`), where the button puts them.
+    It is about the ticked tracks; else about all that the list's filter matches; else about everything stale.
+    Ticks (`_selected_action`) and filter come in the address, where the button puts them.
     """
 
     form_before_template = "catalog/fetch_price.html"
@@ -105,51 +107,47 @@ class FetchAllForm(BaseDialogForm):
     @property
     def is_selection(self) -> bool:
         """Whether rows are ticked, be they still there or not: then it is never about everything."""
-        return "_selected_action" in self.request.GET
+        return ACTION_CHECKBOX_NAME in self.request.GET
 
     @property
     def selected_ids(self) -> list[int]:
-        """The ticked tracks; a value that cannot be a key is ignored."""
-        ticked = self.request.GET.getlist("_selected_action")
-        return [key for tick in ticked if (key := key_in(tick)) is not None][:LARGEST_SELECTION]
+        """The ticked tracks; a value that cannot be a key is ignored. Raises Unselectable for too many."""
+        try:
+            return keys_in(self.request.GET.getlist(ACTION_CHECKBOX_NAME), most=LARGEST_SELECTION)
+        except TooManyKeys:
+            raise Unselectable(TOO_MANY_TICKED) from None
 
     @property
     def is_whole_list(self) -> bool:
-        """Whether all pages of the list are ticked: then it is about all that the list's filter selects."""
-        return self.is_selection and self.request.GET.get("select_across") == "1"
+        """Whether it is about all that the list's filter matches. Raises Unselectable."""
+        if self.is_selection:
+            return self.request.GET.get("select_across") == "1"
+        return not self.selection.is_everything
 
     @property
     def selection(self) -> TrackFilter:
         """What the list is filtered by. Raises Unselectable."""
         return filter_of(self.request.GET)
 
-    @property
-    def unused_filter(self) -> str:
-        """The list's filter in words, where nothing is ticked: then it does not count. Else nothing."""
-        if self.is_selection:
-            return ""
-        try:
-            selection = self.selection
-        except Unselectable:
-            return ""
-        return "" if selection.is_everything else str(selection).removeprefix("Tracks ")
-
     def get_before_template_context(
         self, request: HttpRequest, object_id: int | str | None = None
     ) -> dict[str, Any]:
-        context: dict[str, Any] = {
-            "is_selection": self.is_selection,
-            "is_whole_list": self.is_whole_list,
-            "unused_filter": self.unused_filter,
-        }
-        if self.is_whole_list:
-            try:
-                count = measure(self.selection).tracks
-            except Unselectable as error:
-                return {"problem": str(error)}
-            context["selection"] = self.selection
+        try:
+            context: dict[str, Any] = {
+                "selection": self.selection,
+                "is_selection": self.is_selection,
+                "is_whole_list": self.is_whole_list,
+            }
+            ids = self.selected_ids
+        except Unselectable as error:
+            return {"problem": str(error)}
+        if context["is_whole_list"]:
+            extent = measure(self.selection)
+            count = extent.tracks
+            fresh = extent.tracks - extent.stale
+            context["fresh"] = plural(fresh, "fresh track") if fresh else ""
         elif self.is_selection:
-            count = Track.objects.filter(pk__in=self.selected_ids).count()
+            count = Track.objects.filter(pk__in=ids).count()
         else:
             extent = measure(TrackFilter(freshness="stale"))
             count = extent.due
@@ -163,12 +161,12 @@ class FetchAllForm(BaseDialogForm):
         }
 
     def check_selection(self) -> None:
-        """Raise ValidationError for a whole list whose filter makes no sense."""
-        if self.is_whole_list:
-            try:
-                filter_of(self.request.GET)
-            except Unselectable as error:
-                raise forms.ValidationError(str(error)) from None
+        """Raise ValidationError for a list whose filter makes no sense, and for too many ticks."""
+        try:
+            filter_of(self.request.GET)
+            _ = self.selected_ids
+        except Unselectable as error:
+            raise forms.ValidationError(str(error)) from None
 
     def clean(self) -> dict[str, Any]:
         self.check_selection()

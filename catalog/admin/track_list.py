@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeNumericListFilter,
 from unfold.views import ChangeList
 
 from catalog.admin.audience_list import attach_audiences
+from catalog.admin.keys import as_ranges
 from catalog.models import Track, TrackQuerySet
 from catalog.selection import AUDIENCE, FRESHNESS, TrackFilter, known_genres
 
@@ -58,16 +59,15 @@ def ask_before_fetching(
     **values: object,
 ) -> HttpResponse:
     """Return the page between choosing and spending; its buttons press `action` again, with a choice."""
-    is_filter = isinstance(chosen, TrackFilter)
     context = {
         **admin.site.each_context(request),
         **values,
         "opts": Track._meta,
         "action_name": action,
         "heading": heading,
-        "selection": chosen if is_filter else None,
+        "selection": chosen if isinstance(chosen, TrackFilter) else None,
         # The admin takes no action without a tick.
-        "ids": [0] if is_filter else chosen,
+        "ids": "0" if isinstance(chosen, TrackFilter) else as_ranges(chosen),
     }
     return TemplateResponse(request, f"admin/catalog/track/{template}", context)
 

@@ -24,7 +24,7 @@ from catalog.admin.shared_forms import SharedPage
 from catalog.admin.track_story import LAST_PAGE, Answer, Story, answer_of, timeline
 from catalog.fetching import fetch_track_now
 from catalog.mapping import label_of
-from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track, TrackChange
+from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
 
 EDITED_BY_HAND = "Edited by hand"
 LEVELS = {
@@ -94,11 +94,6 @@ class TrackPage(SharedPage, RefusingAdmin):
             values = {name: [form.initial.get(name), form.cleaned_data[name]] for name in edited}
             message[0]["changed"]["values"] = json.loads(json.dumps(values, default=str))
         return message
-
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], Any]:
-        """Let a track's history go with it, although nobody may delete entries of it."""
-        deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
-        return deleted, counts, lacking - {TrackChange._meta.verbose_name}, protected
 
     # --- the page around it
 

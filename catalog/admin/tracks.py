@@ -20,7 +20,8 @@ from catalog.admin.audience_list import AudienceColumns
 from catalog.admin.audience_page import AudienceOnPage
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.imports import ImportMixin
-from catalog.admin.keys import key_in
+from catalog.admin.keys import TOO_MANY_TICKED, TooManyKeys, keys_in
+from catalog.admin.track_deletion import TrackDeletion
 from catalog.admin.track_list import (
     FILTERS,
     WITH_CHOICE,
@@ -31,6 +32,7 @@ from catalog.admin.track_list import (
 )
 from catalog.admin.track_page import TrackPage
 from catalog.explanations import explain
+from catalog.jobs import LARGEST_SELECTION
 from catalog.models import SortKey, Track
 from catalog.prices import estimate_calls, price_of, time_for
 from catalog.selection import Extent, TrackFilter, Unselectable, measure
@@ -40,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 @admin.register(Track)
-class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage, TrackPage):
+class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage, TrackDeletion, TrackPage):
     class Media:
         js = ("catalog/covers.js",)
 
@@ -60,7 +62,10 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
     # A track that was never fetched is a name and nothing else, not a row of dashes.
     empty_value_display = ""
     list_per_page = 50
-    actions = ("fetch_in_background", "create_bulk_task", *AudienceFetching.audience_actions)
+    actions = (
+        *("fetch_in_background", "create_bulk_task", *AudienceFetching.audience_actions),
+        "delete_selected",
+    )
     actions_list = ("import_from_api", "fetch_all_metadata", "fetch_all_audience")
     actions_detail = ("fetch_now", "fetch_audience_now")
 
@@ -99,10 +104,15 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
             messages.error(request, f"{error} The list is shown without filter; nothing else was done.")
             return HttpResponseRedirect(request.path)
         if request.method == "POST":
-            # What cannot be a key is none: both databases would stumble over it.
             sent: Any = request.POST.copy()
-            ticks = [tick if key_in(tick) is not None else "0" for tick in sent.getlist(ACTION_CHECKBOX_NAME)]
-            sent.setlist(ACTION_CHECKBOX_NAME, ticks)
+            if ticks := sent.getlist(ACTION_CHECKBOX_NAME):
+                try:
+                    # A tick that is no key counts as one of no track.
+                    keys = keys_in(ticks, most=LARGEST_SELECTION) or [0]
+                except TooManyKeys:
+                    messages.error(request, f"{TOO_MANY_TICKED} Nothing was done.")
+                    return HttpResponseRedirect(request.get_full_path())
+                sent.setlist(ACTION_CHECKBOX_NAME, [str(key) for key in keys])
             request.POST = sent
         return super().changelist_view(request, extra_context)
 
@@ -130,6 +140,9 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
     )
     def fetch_all_metadata(self, request: HttpRequest, form: FetchAllForm) -> HttpResponse:
         if form.is_whole_list:
+            if not form.selection.apply(Track.objects.order_by()).exists():
+                messages.info(request, "No tracks match the list's filter. Nothing was queued.")
+                return go_to(request, reverse("admin:catalog_track_changelist"))
             requested = jobs.request_filtered_metadata(form.selection, requested_by=request.user)
         elif form.is_selection:
             ids = list(Track.objects.filter(pk__in=form.selected_ids).values_list("pk", flat=True))

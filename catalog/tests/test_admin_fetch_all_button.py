@@ -1,4 +1,4 @@
-"""The button "Fetch All Metadata" above the list: for the ticked tracks, else for all that are stale."""
+"""The button "Fetch All Metadata": for ticked tracks; else all that the filter matches; else all stale."""
 
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -135,17 +135,78 @@ def test_the_dialog_of_the_page_is_sent_to_the_jobs_page(staff_client, tracks, b
     assert answer.headers["HX-Redirect"] == page_of(MetadataFetchTask.objects.get())
 
 
+both_buttons = pytest.mark.parametrize("button", ["fetch_all_metadata", "fetch_all_audience"])
+
+
 @pytest.mark.django_db
-@pytest.mark.parametrize("button", ["fetch_all_metadata", "fetch_all_audience"])
-def test_without_ticks_the_dialog_says_that_the_filter_is_not_used(staff_client, tracks, broker, button):
-    dialog = reverse(f"admin:catalog_track_{button}")
+@both_buttons
+@pytest.mark.parametrize(
+    ("query", "count", "words"),
+    [
+        ({"q": "blue"}, 2, "Tracks with “blue”"),
+        ({"freshness": "fresh", "o": "1", "p": "2"}, 3, "Tracks that are fresh"),
+        ({"label": "North", "q": "blue"}, 1, "Tracks with “blue”, of label North…"),
+        ({"genre": "none has it"}, 0, "Tracks of genre none has it"),
+    ],
+)
+def test_without_ticks_the_dialog_is_about_all_that_the_filter_matches(
+    staff_client, tracks, broker, button, query, count, words
+):
+    for track, values in ((tracks[0], {"label": "Northern"}), (tracks[-1], {"label": "Southern"})):
+        Track.objects.filter(pk=track.pk).update(name="Blue", **values)
 
-    filtered = staff_client.get(dialog, {"genre": "pop", "q": "blue"})
+    dialog = staff_client.get(reverse(f"admin:catalog_track_{button}"), query)
 
-    assertContains(filtered, "<strong>The list's filter “with “blue”, of genre pop” is not used</strong>")
-    assertContains(filtered, "To fetch only these, close this and tick them")
-    for query in ({"o": "1"}, {"genre": "pop", "_selected_action": tracks[0].pk}, {"nonsense": "1"}):
-        assertNotContains(staff_client.get(dialog, query), "is not used")
+    assertContains(dialog, f"No track is ticked, so this is about the whole filtered list: <strong>{words}")
+    words = f"<strong>{count} track{'' if count == 1 else 's'}</strong>"
+    assertContains(dialog, words if count else "No tracks match.")
+    assert ("data-nothing" in dialog.content.decode()) is (count == 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_ticks_a_click_fetches_what_the_filter_matches(staff_client, tracks, broker, simulator):
+    Track.objects.filter(pk__in=[tracks[0].pk, tracks[-1].pk]).update(name="Blue")
+
+    click(staff_client, q="blue")
+    work_on_job(MetadataFetchTask.objects.get().pk)
+
+    assert [simulator.state.asked(track.uuid) for track in tracks] == [1] + [0] * 13 + [1]
+
+
+@pytest.mark.django_db
+@both_buttons
+def test_a_click_on_a_list_without_a_match_makes_no_job(staff_client, tracks, broker, button):
+    address = f"{reverse(f'admin:catalog_track_{button}')}?q=nothing"
+
+    page = staff_client.post(address, {"_form_submitted": "on", "platforms": ["spotify"]}, follow=True)
+
+    assertContains(page, "No tracks match the list&#x27;s filter. Nothing was queued.")
+    assert MetadataFetchTask.objects.count() == 0
+
+
+@pytest.mark.django_db
+@both_buttons
+@pytest.mark.parametrize("query", [{"nonsense": "1"}, {"freshness": "nonsense"}, {"uuid__in": "1"}])
+@pytest.mark.parametrize("is_ticked", [False, True])
+def test_a_forged_filter_is_refused_ticked_or_not(staff_client, tracks, broker, button, query, is_ticked):
+    ticks = {"_selected_action": tracks[0].pk} if is_ticked else {}
+    address = f"{reverse(f'admin:catalog_track_{button}')}?{urlencode(query | ticks)}"
+
+    assertContains(staff_client.get(address), "Nothing can be fetched like this")
+    staff_client.post(address, {"_form_submitted": "on", "platforms": ["spotify"]})
+
+    assert MetadataFetchTask.objects.count() == 0
+
+
+@pytest.mark.django_db
+@both_buttons
+def test_more_ticks_than_a_selection_holds_are_refused(staff_client, tracks, broker, button):
+    address = f"{reverse(f'admin:catalog_track_{button}')}?_selected_action=1-99999999"
+
+    assertContains(staff_client.get(address), "At most 10,000 tracks can be ticked at once")
+    staff_client.post(address, {"_form_submitted": "on", "platforms": ["spotify"]})
+
+    assert MetadataFetchTask.objects.count() == 0
 
 
 @pytest.mark.django_db
@@ -206,13 +267,6 @@ def test_a_filter_that_makes_no_sense_has_no_price_and_makes_no_job(staff_client
     assertNotContains(dialog, "API call")
     assert answer.status_code == 200
     assert MetadataFetchTask.objects.count() == 0
-
-
-@pytest.mark.django_db
-def test_without_ticks_the_filter_of_the_list_does_not_narrow_what_is_fetched(staff_client, tracks, broker):
-    dialog = staff_client.get(address(select_across="1", freshness="fresh", q="nothing like it"))
-
-    assertContains(dialog, "this fetches everything stale: <strong>12 tracks</strong>")
 
 
 @pytest.mark.django_db

@@ -11,16 +11,23 @@ from catalog.tests.browser.pages import SCHEDULE, TRACKS
 from catalog.tests.browser.steps import A_TASK, choose
 
 
-def test_a_dialog_about_everything_says_that_the_lists_filter_is_not_used(visitor, add_tracks):
-    add_tracks(2, genre="pop")
-    add_tracks(3, first=2, genre="rock")
+def test_a_dialog_without_ticks_is_about_what_the_lists_filter_matches(visitor, site, add_tracks):
+    tracks = add_tracks(2, genre="pop")
+    others = add_tracks(3, first=2, genre="rock")
     visitor.visit(f"{TRACKS}?genre=pop")
-    for button in ("Fetch All Metadata", "Fetch audience"):
-        visitor.press(button)
-        dialog = visitor.page.get_by_role("dialog")
-        expect(dialog).to_contain_text("5 tracks")
-        expect(dialog).to_contain_text("The list's filter “of genre pop” is not used")
-        dialog.get_by_text("Cancel").click()
+    dialog = visitor.page.get_by_role("dialog")
+    visitor.press("Fetch audience")
+    expect(dialog).to_contain_text("the whole filtered list: Tracks of genre pop")
+    expect(dialog).to_contain_text("2 tracks")
+    dialog.get_by_label("YouTube", exact=True).check()
+    expect(dialog).to_contain_text("about 4 API calls")
+    dialog.get_by_text("Cancel").click()
+    visitor.press("Fetch All Metadata")
+    expect(dialog).to_contain_text("the whole filtered list: Tracks of genre pop")
+    dialog.get_by_role("button", name="Fetch").click()
+    expect(visitor.page).to_have_url(A_TASK)
+    site.finish(MetadataFetchTask.objects.get())
+    assert [site.simulator.state.asked(track.uuid) for track in tracks + others] == [1, 1, 0, 0, 0]
 
 
 def test_a_dialog_with_nothing_to_do_has_no_button_to_press(visitor, add_tracks, schedule_as_it_was):

@@ -1,0 +1,109 @@
+"""Deleting tracks: one, those that are ticked, or a whole list."""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+
+from catalog.admin.keys import as_ranges
+from catalog.jobs import LARGEST_SELECTION
+from catalog.models import Track, TrackAudience, TrackChange
+from catalog.words import plural
+
+# Tracks named on a page that asks.
+MOST_NAMED = 20
+# Tracks a transaction: workers and other people wait for no more than these.
+STEP = 500
+
+
+class TrackDeletion:
+    """The action on ticked tracks, and what the pages that ask say."""
+
+    @admin.action(description="Delete selected tracks", permissions=("delete",))
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Track]) -> HttpResponse | None:
+        """Ask first, with the selection in one field; once confirmed, delete exactly that."""
+        keys = list(queryset.order_by("pk").values_list("pk", flat=True)[: LARGEST_SELECTION + 1])
+        if not keys:
+            messages.warning(
+                request, "None of the selected tracks is in this list any more. Nothing was deleted."
+            )
+            return None
+        if len(keys) > LARGEST_SELECTION:
+            messages.error(
+                request,
+                f"Nothing was deleted: at most {LARGEST_SELECTION:,} tracks can be deleted at once. "
+                "Narrow the list by a filter first.",
+            )
+            return None
+        if not request.POST.get("post"):
+            return self._ask_before_deleting(request, keys)
+        deleted = self._delete(request, keys)
+        messages.success(request, f"Deleted {plural(deleted, 'track')}.")
+        return HttpResponseRedirect(request.get_full_path())
+
+    def _ask_before_deleting(self, request: HttpRequest, keys: list[int]) -> HttpResponse:
+        tracks = Track.objects.filter(pk__in=keys[:MOST_NAMED]).order_by("pk")
+        context = {
+            **admin.site.each_context(request),
+            "opts": Track._meta,
+            "title": "Delete tracks",
+            "chosen": as_ranges(keys),
+            "tracks": plural(len(keys), "track"),
+            "named": tracks,
+            "unnamed": len(keys) - len(tracks),
+            "lost": _lost_with(keys),
+        }
+        return TemplateResponse(request, "admin/catalog/track/delete_selected.html", context)
+
+    def _delete(self, request: HttpRequest, keys: list[int]) -> int:
+        """Delete tracks step by step, each step with its entries in the log; return how many were there."""
+        deleted = 0
+        for start in range(0, len(keys), STEP):
+            with transaction.atomic():
+                tracks = Track.objects.filter(pk__in=keys[start : start + STEP])
+                # Locked, so that nobody else deletes and logs the same ones.
+                found = list(tracks.order_by("pk").select_for_update())
+                self.log_deletions(request, found)
+                tracks.filter(pk__in=[track.pk for track in found]).delete()
+                deleted += len(found)
+        return deleted
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Track]) -> list[LogEntry]:
+        """Log each track by name and uuid, which is all that is left of it."""
+        kind = ContentType.objects.get_for_model(Track)
+        entries = [
+            LogEntry(
+                user_id=cast(int, request.user.pk),
+                content_type=kind,
+                object_id=str(track.pk),
+                object_repr=str(track)[:200],
+                action_flag=DELETION,
+                change_message=f"UUID {track.uuid}",
+            )
+            for track in queryset
+        ]
+        return LogEntry.objects.bulk_create(entries)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], Any]:
+        """Return what the page before deleting one track says: what goes with it is counted, not listed.
+
+        Whoever may delete a track may delete what hangs on it.
+        """
+        keys = [track.pk for track in objs]
+        counts = {"tracks": len(keys)} | dict(_lost_with(keys))
+        return [str(track) for track in objs[:MOST_NAMED]], counts, set(), []
+
+
+def _lost_with(keys: list[int]) -> list[tuple[str, int]]:
+    """Return what is deleted with tracks, as words and counts, without what they do not have."""
+    counts = [
+        ("entries of their history", TrackChange.objects.filter(track__in=keys).count()),
+        ("series of audience figures", TrackAudience.objects.filter(track__in=keys).count()),
+    ]
+    return [(words, count) for words, count in counts if count]

@@ -1,0 +1,56 @@
+"""A save that is refused: what is wrong stands first, and the keyboard is where it can be put right."""
+
+from playwright.sync_api import expect
+
+from catalog.models import Track
+from catalog.tests.addresses import page_of
+from catalog.tests.browser.pages import TRACKS
+from catalog.tests.browser.steps import choose
+
+
+def test_errors_of_a_track_are_listed_first_and_the_keyboard_is_at_the_first_of_them(visitor, add_tracks):
+    (track,) = add_tracks(1, name="Blue")
+    visitor.visit(page_of(track))
+    page = visitor.page
+    page.get_by_label("ISRC", exact=True).first.fill("nonsense")
+    page.get_by_label("Image", exact=True).first.fill("ftp://example.com/x.jpg")
+    visitor.follow(page.get_by_role("button", name="Save", exact=True))
+    problems = page.get_by_role("alert").filter(has_text="Not saved")
+    expect(problems.get_by_role("link")).to_have_count(2)
+    expect(page.locator("#id_isrc")).to_be_focused()
+    expect(page.locator("#id_isrc")).to_be_in_viewport()
+    problems.get_by_role("link", name="Image").click()
+    expect(page.locator("#id_image_url")).to_be_focused()
+    assert not visitor.find_barriers()
+
+
+def test_two_people_with_one_track_choose_which_value_stays(visitor, open_browser, add_tracks):
+    (track,) = add_tracks(1, name="Blue", label="Label")
+    visitor.visit(page_of(track))
+    other = open_browser("editor")
+    other.visit(page_of(track))
+    other.page.locator("#id_name").fill("Theirs")
+    other.follow(other.page.get_by_role("button", name="Save", exact=True))
+    visitor.page.locator("#id_name").fill("Mine")
+    visitor.page.locator("#id_label").fill("My label")
+    visitor.follow(visitor.page.get_by_role("button", name="Save", exact=True))
+    visitor.says("Someone else has changed this meanwhile, to “Theirs”.")
+    mine = visitor.page.get_by_role("radio", name="Keep mine: Mine")
+    expect(mine).to_be_focused()
+    visitor.page.get_by_role("radio", name="Take theirs: Theirs (by editor)").check()
+    assert not visitor.find_barriers()
+    visitor.follow(visitor.page.get_by_role("button", name="Save with these choices"))
+    track.refresh_from_db()
+    assert (track.name, track.label) == ("Theirs", "My label")
+
+
+def test_ticked_tracks_are_deleted_by_way_of_one_page(open_browser, add_tracks):
+    visitor = open_browser("admin")
+    tracks = add_tracks(4)
+    visitor.visit(TRACKS)
+    choose(visitor, "Delete selected tracks", *tracks[:3])
+    visitor.says("Delete 3 tracks?")
+    assert not visitor.find_barriers()
+    visitor.follow(visitor.page.get_by_role("button", name="Delete 3 tracks"))
+    visitor.says("Deleted 3 tracks.")
+    assert list(Track.objects.all()) == tracks[3:]
