@@ -191,10 +191,10 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Every track of this task failed.",
         "The failures of the task say why; they can be retried together once the cause is gone.",
     ),
-    "unplannable": Explanation(
-        "Could not be planned",
-        "Which tracks are to be fetched could not be found out, so no more was fetched. Nothing is lost.",
-        "The workers' logs have the reason. Report it, and resume the task when it is mended.",
+    "internal_error": Explanation(
+        "Unexpected error",
+        "Something went wrong that Liner Notes did not expect. Answers that could be saved were saved.",
+        "Give the reference to those who look after Liner Notes. Resume the task when it is mended.",
     ),
     "by_hand": Explanation(
         "Paused by hand",

@@ -1,6 +1,7 @@
 """Fetching: working on a job's chunks, from the API to committed rows.
 
-chunks     what a worker does with a job: run its chunks, and what follows from an error
+chunks     what a worker does with a job: run its chunks
+setbacks   what follows from an error
 kinds      what differs between metadata and audience, which are these two:
 metadata   ten tracks a call
 audience   a call a track and platform, only for days that are not known; figures saves them

@@ -4,13 +4,14 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import lru_cache
 from time import monotonic
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 
 from catalog import jobs
@@ -18,7 +19,7 @@ from catalog.fetching.kinds import Kind, kind_of
 from catalog.fetching.results import Answers, Result
 from catalog.models import FetchChunk, MetadataFetchTask
 from soundcharts.calling_off import called_off_by
-from soundcharts.errors import QuotaReserved
+from soundcharts.errors import QuotaReserved, SoundchartsError
 from soundcharts.service import SoundchartsService
 
 # Tracks that are worth a transaction, and how long answers may wait in memory to become so many.
@@ -30,6 +31,17 @@ QUEUED = 2
 LOOK_EVERY = 1.0
 
 T = TypeVar("T")
+
+
+class HasCalls(Protocol):
+    """What a call brought, and how many calls the quota was charged for."""
+
+    @property
+    def calls(self) -> int: ...
+
+
+C = TypeVar("C", bound=HasCalls)
+
 # What is done about every second while answers are waited for; it is told how to call off what has not begun.
 Look = Callable[[Callable[[], None]], None]
 
@@ -149,9 +161,9 @@ class BatchesAhead:
     def abandon(self) -> int:
         """Start nothing more, wait for what is under way, and return the calls that this has spent."""
         self.call_off()
-        spent = sum(future.result().calls for _, future in self._under_way)
+        futures = [future for _, future in self._under_way]
         self._under_way.clear()
-        return spent
+        return count_spent(futures)
 
     def _next_batches(self, count: int) -> list[list[Result]]:
         """Return the next batches: full ones, but for the last, with the tracks to skip among them."""
@@ -189,8 +201,15 @@ def _fetch(
     wanted = [result for result in batch if result.is_to_be_asked]
     if not wanted:
         return Answers(batch)
+    found: dict[int, Result] = {}
+    error: SoundchartsError | None
     with called_off_by(called_off), service.count_calls() as meter:
-        found, error = kind.fetch(service, wanted)
+        try:
+            found, error = kind.fetch(service, wanted)
+        except SoundchartsError as raised:
+            error = raised
+        except Exception as unexpected:  # The calls are counted, and the other batches are saved.
+            error = jobs.internal_error(unexpected, during="fetching a batch")
     # A refusal meets every call that waits for its turn, but the reserve has let those through already.
     if error is not None and error.stops_all and not isinstance(error, QuotaReserved):
         called_off.set()
@@ -202,6 +221,21 @@ def wait_for(call: "Future[T]", look: Callable[[], None]) -> T:
     while not wait({call}, timeout=min(LOOK_EVERY, settings.CHUNK_LEASE_SECONDS / 3)).done:
         look()
     return call.result()
+
+
+def count_spent(calls: "Iterable[Future[C]]") -> int:
+    """Wait for calls, and return how many the quota was charged for; one that failed hides no other."""
+    spent = 0
+    for call in calls:
+        try:
+            spent += call.result().calls
+        except CancelledError:
+            continue
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            jobs.internal_error(error, during="waiting for a call that nobody needs any more")
+    return spent
 
 
 def fetch_threads() -> ThreadPoolExecutor:

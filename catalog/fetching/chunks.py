@@ -1,7 +1,6 @@
-"""What a worker does with a job: run its chunks one after the other, and what follows from an error."""
+"""What a worker does with a job: run its chunks one after the other."""
 
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,22 +8,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import uuid4
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
 
 from catalog import jobs, quota
 from catalog.fetching.ahead import BatchesAhead
-from catalog.fetching.imports import import_page, why_listing_failed
+from catalog.fetching.imports import import_page
 from catalog.fetching.kinds import Kind, kind_of
 from catalog.fetching.lists import ItemsRun, import_items
 from catalog.fetching.results import Answers
-from catalog.fetching.saving import again_on_a_new_connection, save_results
+from catalog.fetching.saving import (
+    NOT_ABOUT_VALUES,
+    again_on_a_new_connection,
+    is_set_apart,
+    save_results,
+)
+from catalog.fetching.setbacks import delay_after, ends_job, fail, is_put_off, known
 from catalog.fetching.shift import Shift
 from catalog.mapping import TrackReport
 from catalog.models import FetchChunk, MetadataFetchTask, Track
 from catalog.status import activity_of
-from soundcharts.audience import PlatformForbidden
 from soundcharts.client import INTERACTIVE
-from soundcharts.errors import CalledOff, InvalidResponse, RateLimited, SoundchartsError
+from soundcharts.errors import CalledOff, SoundchartsError
 from soundcharts.service import SoundchartsService, get_service
 
 logger = logging.getLogger(__name__)
@@ -48,6 +54,19 @@ def work_on_job(
     Loses nothing wherever it is stopped: what is done is committed with its position, and what is
     leased comes back when the lease runs out.
     """
+    try:
+        _work_for_a_slice(job_id, celery_task_id=celery_task_id, is_stopping=is_stopping)
+    except Exception as unexpected:
+        error = jobs.internal_error(unexpected, during=f"job {job_id}")
+        if isinstance(unexpected, SoftTimeLimitExceeded):
+            connection.close()  # Whatever it was interrupted in.
+        try:
+            again_on_a_new_connection(lambda: jobs.note_internal_error(job_id, error))
+        except (DatabaseError, InterfaceError):
+            logger.exception("job %s: not written on the job, reference %s", job_id, error.reference)
+
+
+def _work_for_a_slice(job_id: int, *, celery_task_id: str, is_stopping: Callable[[], bool]) -> None:
     deadline = time.monotonic() + settings.WORK_SLICE_SECONDS
     service = get_service()
     shift = Shift(job_id, service, celery_task_id=celery_task_id)
@@ -58,6 +77,8 @@ def work_on_job(
     def has_work() -> bool:
         return again_on_a_new_connection(lambda: jobs.has_work(job_id))
 
+    if not has_work():  # A message that came too late, or too soon.
+        return
     try:
         while shift.has_begun_next or not is_over():
             if (taken := again_on_a_new_connection(shift.next_chunk)) is not None:
@@ -109,23 +130,22 @@ def run_chunk(
     try:
         while chunk.finished_at is None:
             try:
-                if job.is_list_import:
-                    _run_items(run)
-                elif job.is_import:
-                    _run_pages(run)
-                else:
-                    _run_tracks(run, ahead)
+                _run(run, ahead)
                 break
             except CalledOff:
                 break
-            except SoundchartsError as error:
+            except jobs.LeaseLost:
+                raise
+            except Exception as raised:
+                error = known(raised, job)
                 again_on_a_new_connection(partial(quota.note_error, service, error))
-                if not is_interactive and _is_put_off(error, job, chunk):
+                put_off = partial(is_put_off, error, job, chunk)
+                if not is_interactive and again_on_a_new_connection(put_off):
                     return run.reports
                 if job.is_list_import:
                     continue  # Each row has its own tries, and fails at the last of them.
-                if job.is_import or (_ends_job(error, job) and not is_interactive):
-                    _fail(error, job)
+                if job.is_import or (ends_job(error, job) and not is_interactive):
+                    fail(error, job)
                     break
                 if chunk.finished_at is None:
                     run.reports.extend(_give_up(error, run))
@@ -165,7 +185,7 @@ class _Run:
 
     @property
     def items_run(self) -> ItemsRun:
-        return ItemsRun(self.job, self.chunk, self.service, self.look, _delay_after)
+        return ItemsRun(self.job, self.chunk, self.service, self.look, delay_after)
 
     def look(self, call_off: Callable[[], None]) -> None:
         """Call off what waits for its turn if it is not wanted any more, and keep the leases."""
@@ -180,6 +200,16 @@ class _Run:
                 self.shift.keep_lease()
 
         again_on_a_new_connection(look)
+
+
+def _run(run: _Run, ahead: BatchesAhead | None) -> None:
+    """Work on a chunk until it is done or stopped; raise what prevents that."""
+    if run.job.is_list_import:
+        _run_items(run)
+    elif run.job.is_import:
+        _run_pages(run)
+    else:
+        _run_tracks(run, ahead)
 
 
 def _run_pages(run: _Run) -> None:
@@ -231,22 +261,51 @@ def _run_ahead(ahead: BatchesAhead, run: _Run, *, is_alone: bool = False) -> Non
         if shift is not None:
             shift.call_off()
 
+    trouble: Exception | None = None
     try:
         while True:
             run.look(call_off)
-            if ahead.is_called_off or run.is_over():
+            if trouble is not None or ahead.is_called_off or run.is_over():
                 ahead.start_nothing_more()
                 if shift is not None:
                     shift.start_nothing_more()
             else:
-                again_on_a_new_connection(begin_more)
+                try:
+                    again_on_a_new_connection(begin_more)
+                except Exception as raised:  # First, what is under way is saved.
+                    trouble = raised
+                    if isinstance(raised, SoftTimeLimitExceeded):
+                        call_off()
+                    continue
             if not ahead.is_busy:
                 break
-            _save(ahead.take(look=partial(run.look, call_off)), run)
+            _save_next(ahead, run, look=partial(run.look, call_off))
             again_on_a_new_connection(lambda: quota.note_quota(run.service))
     finally:
         calls = ahead.abandon()
         again_on_a_new_connection(lambda: jobs.record_calls(run.job.pk, calls))
+    if trouble is not None:
+        error = known(trouble, run.job)
+        if isinstance(error, jobs.InternalError):
+            error.is_about_job = True
+        raise error
+
+
+def _save_next(ahead: BatchesAhead, run: _Run, *, look: Callable[[], None]) -> None:
+    """Save the next answers; after an unexpected error, with all that is under way, which is paid for."""
+    answers = ahead.take(look=look)
+    try:
+        _save(answers, run)
+    except (SoundchartsError, *NOT_ABOUT_VALUES):
+        raise
+    except Exception:
+        ahead.start_nothing_more()
+        if not ahead.is_busy:
+            raise
+        answers.calls = 0  # They are counted.
+        while ahead.is_busy:
+            answers.add(ahead.take(look=look))
+        _save(answers, run)
 
 
 def _save(answers: Answers, run: _Run) -> None:
@@ -256,88 +315,27 @@ def _save(answers: Answers, run: _Run) -> None:
     So nothing that is paid for is lost, and the position still says all.
     """
     results = answers.results
-    while results and results[-1].is_unanswered and not (results[-1].is_elsewhere or results[-1].part):
+    is_apart = isinstance(answers.error, jobs.InternalError) and is_set_apart(run.chunk, len(results))
+    while (
+        not is_apart
+        and results
+        and results[-1].is_unanswered
+        and not (results[-1].is_elsewhere or results[-1].part)
+    ):
         results = results[:-1]
     if results:
-        delay = _delay_after(answers.error)
+        delay = delay_after(answers.error)
         run.reports.extend(
             save_results(run.chunk, results, calls=answers.calls, delay=delay, save=run.kind.save)
         )
     else:
-        jobs.record_calls(run.job.pk, answers.calls)
-    is_left = len(results) < len(answers.results)
+        again_on_a_new_connection(lambda: jobs.record_calls(run.job.pk, answers.calls))
+    is_left = is_apart or len(results) < len(answers.results)
     if answers.error is not None and (is_left or answers.error.stops_all or run.service.is_interactive):
         raise answers.error
-
-
-def _delay_after(error: SoundchartsError | None) -> jobs.Delay:
-    if error is None:
-        # For tracks that are under way elsewhere. By chance, so that two jobs do not give way to each
-        # other for ever.
-        return jobs.Delay(random.uniform(5, 20), is_attempt=False)  # noqa: S311
-    if error.stops_all or isinstance(error, CalledOff):
-        return jobs.Delay(0, is_attempt=False)
-    if isinstance(error, RateLimited):
-        return jobs.Delay(error.retry_after or 60, is_attempt=False)
-    return jobs.Delay(next(iter(settings.BATCH_RETRY_DELAYS), 0), is_attempt=True)
-
-
-def _is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChunk) -> bool:
-    """Pause the job or postpone the chunk if that is what an error asks for; return whether it was."""
-    if error.stops_all and not _ends_job(error, job):
-        _pause(job, chunk, code=error.code, reason=str(error))
-        return True
-    if isinstance(error, RateLimited):
-        delay = jobs.Delay(error.retry_after or 60, is_attempt=False)
-        # It is the same for all of the job's chunks, and trying each of them to find that out is of no use.
-        jobs.postpone_chunk(chunk, delay=delay, error=error, is_whole_job=True)
-        return True
-    delays = settings.BATCH_RETRY_DELAYS
-    tries = jobs.note_unreadable(job) if isinstance(error, InvalidResponse) else 0
-    # A page of an import is not given up for the next one: the songs on it would be missing without a word.
-    given_up = 1 if _is_listing(job) else jobs.UNREADABLE_BATCHES
-    if tries >= len(delays) + given_up:
-        _pause(job, chunk, code=jobs.UNREADABLE, reason=jobs.WHY_UNREADABLE)
-        return True
-    # The patience is the job's as a whole: a batch that comes after one that was given up gets no more of it.
-    attempt = max(chunk.error_count, tries - 1)
-    if job.is_list_import:
-        attempt = min(attempt, len(delays) - 1)
-    if error.is_temporary and 0 <= attempt < len(delays):
-        seconds = delays[attempt]
-        logger.warning("job %s: chunk %s tries again in %s s: %s", job.pk, chunk.pk, seconds, error)
-        delay = jobs.Delay(seconds, is_attempt=True)
-        # The first time it may be about these tracks alone, and the job's others should not wait for them.
-        jobs.postpone_chunk(chunk, delay=delay, error=error, is_whole_job=tries > 1)
-        return True
-    return False
-
-
-def _pause(job: MetadataFetchTask, chunk: FetchChunk, *, code: str, reason: str) -> None:
-    logger.error("job %s: paused: %s", job.pk, reason)
-    try:
-        jobs.pause_job(job, code=code, reason=reason)
-    except jobs.IllegalTransition:
-        logger.info("job %s: was no longer running", job.pk)
-    jobs.release_chunk(chunk)
-
-
-def _ends_job(error: SoundchartsError, job: MetadataFetchTask) -> bool:
-    """Return whether an error means that a job can do nothing of what it is about."""
-    return isinstance(error, PlatformForbidden) or (_is_listing(job) and error.code == "forbidden")
-
-
-def _is_listing(job: MetadataFetchTask) -> bool:
-    return job.is_import and not job.is_list_import
-
-
-def _fail(error: SoundchartsError, job: MetadataFetchTask) -> None:
-    reason = why_listing_failed(job.request["artist_uuid"], error) if job.is_import else str(error)
-    # Before its chunk is given back: while the job runs, another worker would make the same call again.
-    try:
-        jobs.fail_job(job, code=error.code, reason=reason)
-    except jobs.IllegalTransition:
-        logger.info("job %s: had ended already", job.pk)
+    if isinstance(answers.error, jobs.InternalError):
+        error = answers.error
+        again_on_a_new_connection(lambda: jobs.note_put_aside(run.job.pk, error))
 
 
 def _give_up(error: SoundchartsError, run: _Run, **options: int) -> list[TrackReport]:
@@ -391,7 +389,12 @@ def _fetch_now(requested: jobs.Requested, requested_by: jobs.User) -> tuple[Meta
     chunk = None if is_held_back else jobs.claim_chunk(job.pk, owner=uuid4().hex, is_at_once=True)
     reports: list[TrackReport] = []
     if chunk is not None:
-        reports = run_chunk(chunk, service=service, is_interactive=True)
+        try:
+            reports = run_chunk(chunk, service=service, is_interactive=True)
+        except Exception as unexpected:
+            error = jobs.internal_error(unexpected, during=f"job {job.pk}")
+            jobs.note_internal_error(job.pk, error, chunk=chunk)
+            reports = [TrackReport("failed", code=error.code, message=str(error))]
     job.refresh_from_db()
     if not reports:
         return job, TrackReport("busy", message=activity_of(job))

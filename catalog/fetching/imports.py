@@ -14,7 +14,13 @@ from django.db import transaction
 
 from catalog import jobs
 from catalog.fetching.ahead import Look, fetch_threads, wait_for
-from catalog.fetching.saving import database_now, insert_tracks, move_on, with_database_back
+from catalog.fetching.saving import (
+    count_lost,
+    database_now,
+    insert_tracks,
+    move_on,
+    with_database_back,
+)
 from catalog.mapping import new_track
 from catalog.models import FetchChunk, ImportDraft, ImportRow, MetadataFetchTask, Track
 from catalog.prices import estimate_calls
@@ -53,9 +59,13 @@ def import_page(
         page, calls = _ask(job, lambda: list_songs(service, artist, offset=offset, limit=limit), look)
     listed = page
     missing = count_missing(listed, offset=offset, limit=limit)
-    with_database_back(
-        lambda: commit_page(job, chunk, listed, calls=calls, is_whole=not missing), chunk, calls=calls
-    )
+    try:
+        with_database_back(
+            lambda: commit_page(job, chunk, listed, calls=calls, is_whole=not missing), chunk, calls=calls
+        )
+    except Exception as error:
+        count_lost(chunk, calls, error)
+        raise
     if missing:
         raise IncompleteResponse(
             f"Soundcharts sent {plural(limit - missing, 'song')} of a page where it promised {limit:,}."
@@ -86,6 +96,8 @@ def _ask(
                 return ask(), meter.spent
             except SoundchartsError as error:
                 return error, meter.spent
+            except Exception as unexpected:  # The call is counted all the same.
+                return jobs.internal_error(unexpected, during=f"job {job.pk}"), meter.spent
 
     under_way = fetch_threads().submit(call)
     try:

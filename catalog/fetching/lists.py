@@ -7,7 +7,7 @@ nothing but its row in the report, and no second call is spent on what an ISRC h
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,18 +17,20 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import transaction
 
 from catalog import jobs, quota
-from catalog.fetching.ahead import SAVED_TOGETHER, Look, fetch_threads, wait_for
+from catalog.fetching.ahead import SAVED_TOGETHER, Look, count_spent, fetch_threads, wait_for
 from catalog.fetching.imports import count_import_calls
 from catalog.fetching.saving import (
     NotSaved,
     again_on_a_new_connection,
     database_now,
     insert_tracks,
+    is_set_apart,
     move_on,
     save_answers,
+    save_apart,
     with_database_back,
 )
 from catalog.jobs import unknown_rows
@@ -116,7 +118,8 @@ def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None) -> 
     is_about_others = any(item.value in answers.failed and not item.tries for item in items)
     items = [_with_answer(item, answers) for item in items]
     settled = list(items)
-    while settled and settled[-1].is_unanswered and settled[-1].value not in answers.failed:
+    is_apart = isinstance(answers.error, jobs.InternalError) and is_set_apart(run.chunk, len(items))
+    while not is_apart and settled and settled[-1].is_unanswered and settled[-1].value not in answers.failed:
         settled.pop()
     if settled:
         _save(run, settled, calls=answers.calls, delay=_delay(run, settled, answers))
@@ -126,8 +129,11 @@ def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None) -> 
     if answers.error is None:
         return
     is_trouble = not answers.found and (is_about_others or bool(run.job.unreadable_tries))
-    if answers.error.stops_all or len(settled) < len(items) or is_trouble:
+    is_left = is_apart or len(settled) < len(items)
+    if answers.error.stops_all or is_left or is_trouble:
         raise answers.error
+    if isinstance(answers.error, jobs.InternalError):
+        jobs.note_put_aside(run.job.pk, answers.error)
 
 
 def _with_answer(item: Item, answers: _Answers) -> Item:
@@ -215,7 +221,7 @@ def _ask(run: ItemsRun, batches: list[list[str]]) -> _Answers:
     except BaseException:
         called_off.set()
         started = [call for call in calls if not call.cancel()]
-        jobs.record_calls(run.job.pk, sum(call.result().calls for call in started))
+        jobs.record_calls(run.job.pk, count_spent(started))
         raise
     return answers
 
@@ -223,42 +229,51 @@ def _ask(run: ItemsRun, batches: list[list[str]]) -> _Answers:
 def _call(service: SoundchartsService, batch: list[str], called_off: threading.Event) -> _Answers:
     answers = _Answers({})
     with called_off_by(called_off), service.count_calls() as meter:
-        if is_uuid(batch[0]):
-            songs = service.get_songs([UUID(value) for value in batch])
-            for said in (songs.songs, songs.errors):
-                answers.found |= {str(uuid): each for uuid, each in said.items()}
-            answers.error = songs.interrupted_by
-        else:
-            try:
-                answers.found[batch[0]] = service.get_song_by_isrc(batch[0])
-            except SoundchartsError as error:
-                if error.is_temporary or error.stops_all:
-                    answers.error = error
-                else:
-                    answers.found[batch[0]] = error
-    answers.calls = meter.spent
+        try:
+            answers.found, answers.error = _look_up(service, batch)
+        except SoundchartsError as error:
+            answers.error = error
+        except Exception as unexpected:  # The calls are counted, and the other rows are saved.
+            answers.error = jobs.internal_error(unexpected, during="looking up rows of a list")
+        answers.calls = meter.spent
     reason = answers.error
     if reason is not None and reason.is_temporary and not isinstance(reason, RateLimited | CalledOff):
         answers.failed = {value: reason for value in batch if value not in answers.found}
     return answers
 
 
-def _save(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.Delay) -> None:
-    """Commit rows; where the database refuses the values of one, that one fails alone."""
+def _look_up(
+    service: SoundchartsService, batch: list[str]
+) -> tuple[dict[str, Song | SoundchartsError], SoundchartsError | None]:
+    """Return what Soundcharts says of identifiers, and what left some of them without an answer."""
+    if is_uuid(batch[0]):
+        answer = service.get_songs([UUID(value) for value in batch])
+        songs = {str(uuid): song for uuid, song in answer.songs.items()}
+        return songs | {str(uuid): error for uuid, error in answer.errors.items()}, answer.interrupted_by
     try:
-        with_database_back(lambda: commit_items(run, items, calls=calls, delay=delay), run.chunk, calls=calls)
-    except (DatabaseError, ValueError) as error:
-        if isinstance(error, OperationalError | InterfaceError):
+        return {batch[0]: service.get_song_by_isrc(batch[0])}, None
+    except SoundchartsError as error:
+        if error.is_temporary or error.stops_all:
             raise
-        logger.exception("job %s: rows of a list were refused by the database", run.job.pk)
-        if len(items) == 1:
-            refused = [replace(items[0], answer=NotSaved())]
-            with_database_back(
-                lambda: commit_items(run, refused, calls=calls, delay=delay), run.chunk, calls=calls
-            )
-            return
-        for index, item in enumerate(items):
-            _save(run, [item], calls=calls if index == 0 else 0, delay=delay)
+        return {batch[0]: error}, None
+
+
+def _save(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.Delay) -> None:
+    """Commit rows, as `save_apart` does."""
+
+    def commit(some: Sequence[Item], spent: int) -> None:
+        with_database_back(
+            lambda: commit_items(run, list(some), calls=spent, delay=delay), run.chunk, calls=spent
+        )
+
+    save_apart(
+        items,
+        commit,
+        chunk=run.chunk,
+        calls=calls,
+        refused=lambda item: replace(item, answer=NotSaved()),
+        unanswered=lambda item: replace(item, answer=None, track_id=None),
+    )
 
 
 def commit_items(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.Delay) -> None:

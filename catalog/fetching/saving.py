@@ -3,10 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -20,12 +24,15 @@ from soundcharts.payloads import Song
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+R = TypeVar("R")
 # Writes the answers among some results, in the transaction that moves the chunk on; returns what that did to
 # each track that is here.
 Save = Callable[[FetchChunk, Sequence[Result]], dict[int, TrackReport]]
 
 # Tries at committing what is paid for, while the database is away: about half a minute.
 COMMIT_TRIES = 6
+# Errors that no other choice of results avoids.
+NOT_ABOUT_VALUES = (jobs.LeaseLost, OperationalError, InterfaceError, SoftTimeLimitExceeded)
 # Rows in one statement: SQLite takes 32,766 values.
 SQLITE_ROWS = 500
 WRITTEN_FIELDS = (
@@ -61,31 +68,103 @@ def save_results(
     a chunk of their own, by `delay`. Raises LeaseLost when somebody else owns the chunk. Where the database
     refuses the values of a track, that one fails.
     """
-    told: list[TrackReport] = []
-    try:
-        return with_database_back(
-            lambda: _commit(chunk, results, calls, delay, save, told), chunk, calls=calls
-        )
-    except jobs.LeaseLost:
-        # Ours all the same where only the answer to our own COMMIT was lost; what is under way is saved, too.
-        if not told or not jobs.has_moved(chunk, count=len(results)):
-            raise
-        move_on(chunk, count=len(results))
-        return told
-    except (DatabaseError, ValueError) as error:
-        if isinstance(error, OperationalError | InterfaceError):
-            raise
-        logger.exception("job %s: a batch was refused by the database", chunk.job_id)
-        if len(results) == 1:
-            refused = [Result(results[0].track_id, results[0].item, NotSaved())]
+    wait = delay or jobs.Delay(next(iter(settings.BATCH_RETRY_DELAYS), 0), is_attempt=True)
+
+    def commit(some: Sequence[Result], spent: int) -> list[TrackReport]:
+        told: list[TrackReport] = []
+        try:
             return with_database_back(
-                lambda: _commit(chunk, refused, calls, delay, save, told), chunk, calls=calls
+                lambda: _commit(chunk, some, spent, wait, save, told), chunk, calls=spent
             )
-    # One by one, so that only the track at fault fails. The calls are counted once.
-    reports = []
-    for index, result in enumerate(results):
-        reports += save_results(chunk, [result], calls=calls if index == 0 else 0, delay=delay, save=save)
-    return reports
+        except jobs.LeaseLost:
+            # Ours all the same where only the answer to our own COMMIT was lost; what is under way is saved.
+            if not told or not jobs.has_moved(chunk, count=len(some)):
+                raise
+            move_on(chunk, count=len(some))
+            return told
+
+    saved = save_apart(
+        results,
+        commit,
+        chunk=chunk,
+        calls=calls,
+        refused=lambda result: Result(result.track_id, result.item, NotSaved()),
+        unanswered=lambda result: replace(result, answer=None, part=None),
+    )
+    return [report for reports in saved for report in reports]
+
+
+def save_apart(
+    results: Sequence[R],
+    commit: Callable[[Sequence[R], int], T],
+    *,
+    chunk: FetchChunk,
+    calls: int,
+    refused: Callable[[R], R],
+    unanswered: Callable[[R], R],
+) -> list[T]:
+    """Commit the next results of a chunk together, or where that fails one by one; return what `commit` did.
+
+    Where the database refuses the values of one, that one fails: it is saved as `refused`. One that meets an
+    unexpected error is put off as `unanswered`, together with the next that can be saved, so that nothing
+    that is paid for waits for it. Raises that error where none behind it can be saved. The calls are
+    counted once, whatever happens.
+    """
+    try:
+        return [commit(results, calls)]
+    except NOT_ABOUT_VALUES as error:
+        count_lost(chunk, calls, error)
+        raise
+    except Exception:
+        logger.exception("job %s: some results could not be saved together", chunk.job_id)
+    saved: list[T] = []
+    held: list[R] = []
+    trouble: Exception | None = None
+    try:
+        for result in results:
+            try:
+                saved.append(commit([*held, result], calls))
+            except NOT_ABOUT_VALUES:
+                raise
+            except (DatabaseError, ValueError):
+                saved.append(commit([*held, refused(result)], calls))
+            except Exception as error:
+                trouble = error
+                held.append(unanswered(result))
+                continue
+            held, calls = [], 0
+    except Exception as error:
+        count_lost(chunk, calls, error)
+        raise
+    if trouble is None:
+        return saved
+    if not held:
+        put_aside = jobs.internal_error(trouble, during=f"job {chunk.job_id}")
+        again_on_a_new_connection(lambda: jobs.note_put_aside(chunk.job_id, put_aside))
+        return saved
+    try:
+        if is_set_apart(chunk, len(held)):
+            commit(held, calls)
+            calls = 0
+    except Exception as error:
+        logger.warning("job %s: could not be set apart: %s", chunk.job_id, type(error).__name__)
+    count_lost(chunk, calls, trouble)
+    raise trouble
+
+
+def is_set_apart(chunk: FetchChunk, count: int) -> bool:
+    """Return whether the next results, if they meet an unexpected error, get a chunk of their own.
+
+    So they do where each is tried alone, since the error must be about them, and others come after them.
+    """
+    return chunk.lease_count >= jobs.MAX_LEASES and chunk.position + count < chunk.size
+
+
+def count_lost(chunk: FetchChunk, calls: int, error: Exception) -> None:
+    """Record calls whose answers an error keeps from being saved; with a lost lease that is done already."""
+    if not isinstance(error, jobs.LeaseLost):
+        with suppress(DatabaseError, InterfaceError):
+            jobs.record_calls(chunk.job_id, calls)
 
 
 def with_database_back(commit: Callable[[], T], chunk: FetchChunk, *, calls: int) -> T:
@@ -141,7 +220,7 @@ def _commit(
     chunk: FetchChunk,
     results: Sequence[Result],
     calls: int,
-    delay: jobs.Delay | None,
+    delay: jobs.Delay,
     save: Save,
     reports: list[TrackReport],
 ) -> list[TrackReport]:
@@ -161,7 +240,7 @@ def _commit(
             if report.outcome == "failed"
         ]
         put_off = [result.track_id for result in results if result.is_unanswered]
-        if put_off and delay is not None:
+        if put_off:
             jobs.split_chunk(chunk, put_off, delay=delay)
         jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, is_done=is_done)
     move_on(chunk, count=len(results))

@@ -84,11 +84,13 @@ class Shift:
         """Give the next chunk back and record what was spent on it, when an error ends the work."""
         chunk, ahead = self._next, self._ahead
         self._next = self._ahead = None
-        if ahead is not None:
-            calls = ahead.abandon()
-            again_on_a_new_connection(lambda: jobs.record_calls(self._job_id, calls))
-        if chunk is not None:
-            again_on_a_new_connection(lambda: jobs.release_chunk(chunk))
+        try:
+            if ahead is not None:
+                calls = ahead.abandon()
+                again_on_a_new_connection(lambda: jobs.record_calls(self._job_id, calls))
+        finally:
+            if chunk is not None:
+                again_on_a_new_connection(lambda: jobs.release_chunk(chunk))
 
     def _claim(self) -> FetchChunk | None:
         # A step of the plan, thousands of tracks, before each chunk: fetching begins at once, and the

@@ -8,6 +8,14 @@ from catalog.jobs.audience_requests import (
 )
 from catalog.jobs.events import User
 from catalog.jobs.import_requests import LAST_OFFSET, request_import, request_list_import
+from catalog.jobs.internal import (
+    INTERNAL_ERROR,
+    INTERNAL_TRIES,
+    InternalError,
+    internal_error,
+    note_internal_error,
+    note_put_aside,
+)
 from catalog.jobs.leases import (
     MAX_LEASES,
     SUSPICIOUS_LEASES,
@@ -58,6 +66,8 @@ from catalog.jobs.unreadable import READABLE_FAILURES, UNREADABLE, UNREADABLE_BA
 from catalog.jobs.waits import Wait, waits_of
 
 __all__ = [
+    "INTERNAL_ERROR",
+    "INTERNAL_TRIES",
     "LARGEST_SELECTION",
     "LAST_OFFSET",
     "MAX_LEASES",
@@ -71,6 +81,7 @@ __all__ = [
     "Delay",
     "Failure",
     "IllegalTransition",
+    "InternalError",
     "LeaseLost",
     "Pruned",
     "Requested",
@@ -85,10 +96,13 @@ __all__ = [
     "has_claimable_chunk",
     "has_moved",
     "has_work",
+    "internal_error",
     "is_under_way",
     "is_wanted",
     "jobs_of_track",
     "lease_count_after_advance",
+    "note_internal_error",
+    "note_put_aside",
     "note_refused_platforms",
     "note_unreadable",
     "pause_job",

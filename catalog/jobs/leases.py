@@ -52,11 +52,12 @@ class Failure:
 class Delay:
     """Seconds until something is tried again, and whether trying it counts as one of its attempts.
 
-    Waiting that the server asked for does not.
+    Waiting that the server asked for does not. What `is_suspect` is then tried track by track.
     """
 
     seconds: float
     is_attempt: bool
+    is_suspect: bool = False
 
 
 @dataclass(slots=True)
@@ -216,20 +217,10 @@ def record_outcomes(
     the day's calls, which all jobs share, come after it.
     """
     failures = list(failures)
-    FetchFailure.objects.bulk_create(
-        FetchFailure(
-            job_id=chunk.job_id,
-            track_id=failure.track_id,
-            item=failure.item,
-            code=failure.code,
-            message=failure.message,
-        )
-        for failure in failures
-    )
-    codes = Counter(failure.code for failure in failures)
+    codes = _write_failures(chunk.job_id, failures)
     if is_read is None:
         has_answer = counts.updated or counts.unchanged
-        is_read = bool(has_answer) or not READABLE_FAILURES.isdisjoint(codes)
+        is_read = bool(has_answer) or any(failure.code in READABLE_FAILURES for failure in failures)
     successful = counts.updated + counts.unchanged + counts.skipped
     MetadataFetchTask.objects.filter(pk=chunk.job_id).update(
         processed_tracks=F("processed_tracks") + successful + counts.failed,
@@ -241,6 +232,7 @@ def record_outcomes(
         api_calls=F("api_calls") + calls,
         total_tracks=F("total_tracks") + ((size - chunk.size) if size is not None else 0),
         **({"unreadable_tries": 0} if is_read else {}),
+        **({"internal_errors": 0} if successful + counts.failed else {}),
     )
     # After the job's row, which whoever notes something on the job may have locked already.
     _count_failures(chunk.job_id, codes)
@@ -250,8 +242,39 @@ def record_outcomes(
     add_spending(calls)
 
 
+def _write_failures(job_id: int, failures: Sequence[Failure]) -> Counter[str]:
+    """Save failures, the latest of each item; return by how much the number of rows with each code grew.
+
+    An item can fail twice in a job: it stands twice in a list, or a list shifted while it was read.
+    """
+    latest = {failure.item: failure for failure in failures}
+    if not latest:
+        return Counter()
+    known = FetchFailure.objects.filter(job_id=job_id, item__in=latest).values_list("item", "code")
+    codes = Counter(failure.code for failure in latest.values())
+    codes.subtract(code for _, code in known)
+    FetchFailure.objects.bulk_create(
+        (
+            FetchFailure(
+                job_id=job_id,
+                track_id=failure.track_id,
+                item=failure.item,
+                code=failure.code,
+                message=failure.message,
+            )
+            for failure in latest.values()
+        ),
+        update_conflicts=True,
+        unique_fields=("job", "item"),
+        update_fields=("track", "code", "message"),
+    )
+    return codes
+
+
 def _count_failures(job_id: int, codes: Counter[str]) -> None:
     for code, count in codes.items():
+        if not count:
+            continue
         found = FailureCount.objects.filter(job_id=job_id, code=code)
         if not found.update(count=F("count") + count):
             # Another worker may add the row at the same moment.
@@ -271,6 +294,20 @@ def release_chunk(chunk: FetchChunk) -> None:
     """Give a leased chunk back at once, for whoever comes next; a lost lease is left alone."""
     FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner, finished_at=None).update(
         lease_owner="", lease_expires_at=None, lease_count=_leases_without_a_word(chunk)
+    )
+
+
+def give_back_suspect(chunk: FetchChunk, *, seconds: float) -> None:
+    """Give a leased chunk back after an unexpected error, to be tried track by track in `seconds`.
+
+    A lost lease is left alone.
+    """
+    FetchChunk.objects.filter(pk=chunk.pk, lease_owner=chunk.lease_owner, finished_at=None).update(
+        lease_owner="",
+        lease_expires_at=None,
+        lease_count=MAX_LEASES - 1,
+        error_count=F("error_count") + 1,
+        not_before=Now() + timedelta(seconds=seconds),
     )
 
 
@@ -310,6 +347,7 @@ def split_chunk(
         items=items,
         size=len(track_ids if items is None else items),
         error_count=1 if delay.is_attempt else 0,
+        lease_count=MAX_LEASES - 1 if delay.is_suspect else 0,
         not_before=Now() + timedelta(seconds=delay.seconds),
     )
 

@@ -3,11 +3,10 @@
 import logging
 import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
@@ -15,11 +14,9 @@ from django.utils.dateparse import parse_datetime
 from catalog.jobs import events
 from catalog.jobs.audience import next_audience_tracks
 from catalog.jobs.states import (
-    IllegalTransition,
     Status,
     finish_if_done,
     note_planned,
-    pause_job,
     ring,
     ring_on_commit,
 )
@@ -32,12 +29,6 @@ logger = logging.getLogger(__name__)
 CHUNKS_PER_STEP = 20
 # The first step is small, so that fetching begins at once.
 CHUNKS_OF_FIRST_STEP = 2
-
-UNPLANNABLE = "unplannable"
-WHY_UNPLANNABLE = (
-    "Which tracks are to be fetched could not be found out; the workers' logs have the reason. "
-    "Nothing is lost. Resume when it is mended."
-)
 
 
 def add_chunks(job: MetadataFetchTask, track_ids: Sequence[int]) -> None:
@@ -62,28 +53,21 @@ def plan_job(job_id: int, *, budget: float) -> None:
     """Plan a job by one step, and by more for about `budget` seconds; another call goes on from there.
 
     Several workers may plan the same job at once: the plan's position moves by conditional UPDATE in
-    the transaction that adds the chunks, so each chunk is added once. A job that cannot be planned, for
-    any reason but a database that is away, is paused: the sweep would try it again for ever.
+    the transaction that adds the chunks, so each chunk is added once.
     """
     deadline = time.monotonic() + budget
     is_shared = False
     while True:
         job = MetadataFetchTask.objects.filter(
-            pk=job_id, planned_at=None, status__in=(Status.PENDING, Status.RUNNING)
+            Q(not_before=None) | Q(not_before__lte=Now()),
+            pk=job_id,
+            planned_at=None,
+            status__in=(Status.PENDING, Status.RUNNING),
         ).first()
         # The job of imported tracks is planned by its import, page by page.
         if job is None or job.request["what"] == "imported":
             return
-        try:
-            is_more = _plan_step(job)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
-            logger.exception("job %s: could not be planned", job_id)
-            with suppress(IllegalTransition):
-                pause_job(job, code=UNPLANNABLE, reason=WHY_UNPLANNABLE)
-            return
-        if not is_more:
+        if not _plan_step(job):
             return
         if time.monotonic() >= deadline:
             return

@@ -120,6 +120,7 @@ def resume_job(job: MetadataFetchTask, *, by: User = None, reason: str = "") -> 
             error_message="",
             not_before=None,
             unreadable_tries=0,
+            internal_errors=0,
         )
     return ring(job.pk)
 

@@ -90,6 +90,14 @@ class MetadataFetchTask(models.Model):
     unreadable_tries = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="Tries in a row of which no answer could be read."
     )
+    internal_errors = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Unexpected errors in a row, since a track last had its outcome."
+    )
+    usage_refused = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether the free usage call was refused, too, when it paused for credentials.",
+    )
     # How far it was a moment ago, and a moment before that: see `catalog.jobs.pace`.
     pace_at = models.DateTimeField(null=True, blank=True)
     pace_tracks = models.PositiveIntegerField(default=0, db_default=0)

@@ -16,6 +16,12 @@ class Heartbeat(models.Model):
         max_length=200, help_text="A worker's node name; empty for the others.", blank=True
     )
     seen_at = models.DateTimeField()
+    failed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it met an unexpected error; empty once it works again."
+    )
+    reference = models.CharField(
+        max_length=20, blank=True, default="", db_default="", help_text="Of that error, in the logs."
+    )
 
     class Meta:
         default_permissions = ()  # Nobody edits it.

@@ -122,20 +122,6 @@ def test_a_paused_job_is_not_planned(broker, catalogue):
     assert planned_ids(job) == []
 
 
-def test_a_job_that_cannot_be_planned_is_paused_with_the_reason(broker, catalogue, monkeypatch):
-    job = jobs.request_stale_metadata().job
-    with monkeypatch.context() as broken:
-        broken.setattr(planning, "_stale_tracks", lambda job, position: 1 / 0)
-        work_on_job(job.pk)
-        job.refresh_from_db()
-        assert (job.status, job.error_code) == ("paused", "unplannable")
-        assert jobs.sweep() == 0
-    jobs.resume_job(job)
-    work_on_job(job.pk)
-    job.refresh_from_db()
-    assert (job.status, job.updated_tracks) == ("completed", 27)
-
-
 def test_a_database_that_is_away_while_a_job_is_planned_pauses_nothing(broker, catalogue, monkeypatch):
     def be_away(*_: object) -> None:
         raise OperationalError("server closed the connection unexpectedly")
