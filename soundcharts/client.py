@@ -22,15 +22,9 @@ from soundcharts.authorization import authorize
 from soundcharts.budget import CallBudget, OpenCall
 from soundcharts.credentials import Credentials, check_service_url
 from soundcharts.errors import (
-    AmbiguousIsrc,
     AuthenticationFailed,
     ConnectionFailed,
     DeadlineExceeded,
-    Forbidden,
-    InvalidRequest,
-    InvalidResponse,
-    NotFound,
-    QuotaExhausted,
     RateLimited,
     SoundchartsError,
     TruncatedResponse,
@@ -39,7 +33,8 @@ from soundcharts.errors import (
 from soundcharts.fields import decode_json
 from soundcharts.limiter import Limiter
 from soundcharts.metering import CallMeter, charge_call, count_calls
-from soundcharts.payloads import Usage, parse_error_message, parse_usage
+from soundcharts.payloads import Usage, parse_usage
+from soundcharts.refusals import DEFAULT_RATE_PAUSE, is_charged, quota_remaining_in, refusal_in
 from soundcharts.transport import CALL_ERRORS, HeaderAuth, Transport, translate
 
 logger = logging.getLogger("soundcharts.client")
@@ -47,20 +42,12 @@ logger = logging.getLogger("soundcharts.client")
 DEFAULT_BASE_URL = "https://customer.api.soundcharts.com"
 USAGE_PATH = "/api/v2/team/usage"
 
-# How often one call sits out a "too many calls a minute", and for how long if the server does not say.
+# How often one call sits out a "too many calls a minute".
 MAX_RATE_PAUSES = 3
-DEFAULT_RATE_PAUSE = 60.0
-MAX_RATE_PAUSE = 120.0
 
 FIRST_RETRY_WAIT = 0.5
 MAX_RETRY_WAIT = 8.0
 
-_ERRORS_BY_STATUS: dict[int, type[SoundchartsError]] = {
-    401: AuthenticationFailed,
-    403: Forbidden,
-    404: NotFound,
-    410: AmbiguousIsrc,
-}
 _RETRIED = (ConnectionFailed, DeadlineExceeded, UpstreamUnavailable, TruncatedResponse)
 _BATCH = re.compile(r"([0-9a-f-]{36})((?:,[0-9a-f-]{36})+)", re.IGNORECASE)
 
@@ -138,6 +125,8 @@ class SoundchartsClient:
         check_service_url("The Soundcharts API URL", base_url)
         self.quota_remaining: int | None = None
         self.answered_at: float | None = None
+        # Whether the credentials were accepted by the last call that tells.
+        self._has_worked = False
         self.limiter = limiter
         self._budget = budget
         self._base_url = base_url.rstrip("/")
@@ -202,11 +191,12 @@ class SoundchartsClient:
         """Make the call, and repeat it for as long as that is of use.
 
         Three things lead to another try, each with a bound of its own: the rate limit (all processes
-        wait together, no retry is used up), a token that died, and what `_should_retry` names.
+        wait together, no retry is used up), a first 401 (the token died, or calls have worked before), and
+        what `_should_retry` names.
         """
         give_up_at = time.monotonic() + self._patience.total
         retries = pauses = 0
-        may_renew_token = True
+        has_repeated_401 = False
         while True:
             auth: HeaderAuth | None = None
             try:
@@ -222,18 +212,23 @@ class SoundchartsClient:
                 # Without a status it comes from our own limiter, which has said how long it would take.
                 if error.status is None:
                     raise
-                pause = error.retry_after or DEFAULT_RATE_PAUSE
+                # A server that says "now" each time is asked less and less often.
+                pause = error.retry_after = max(error.retry_after or DEFAULT_RATE_PAUSE, pauses + 1.0)
                 logger.warning("Soundcharts asks for fewer calls: nobody makes one for %.0f s", pause)
                 self.limiter.pause(pause)
                 if pauses == MAX_RATE_PAUSES:
                     raise
                 pauses += 1
-            except AuthenticationFailed:
+            except AuthenticationFailed as error:
                 # Without headers it is the token itself that was refused.
-                if auth is None or not may_renew_token or not self._authorization.forget(auth):
+                has_new_token = auth is not None and self._authorization.forget(auth)
+                if has_repeated_401 or not (has_new_token or self._has_worked):
+                    self._has_worked = False
                     raise
-                may_renew_token = False
-                logger.warning("The access token has died, asking for another")
+                has_repeated_401 = True
+                logger.warning("Soundcharts refuses credentials that have worked: trying once more")
+                if not has_new_token:
+                    calling_off.wait(_wait_before(1, error))
             except SoundchartsError as error:
                 wait = _wait_before(retries + 1, error)
                 is_last = retries == self._patience.max_retries or time.monotonic() + wait >= give_up_at
@@ -305,77 +300,54 @@ class SoundchartsClient:
                 json=request.json,
             ) as response:
                 outcome = str(response.status_code)
-                self._take_note(response, request, open_call)
-                error = self._error_of(response, auth)
+                error = self._refusal_in(response, request, auth, open_call)
                 if error is not None:
                     raise error
                 answer = decode_json(self._transport.read_body(response))
-            self.answered_at = time.monotonic()
+            self._note_answer()
             return answer
         except CALL_ERRORS as error:
             meaning = translate(error, path=request.shown_path)
             if not (meaning.is_temporary or meaning.stops_all):
-                self.answered_at = time.monotonic()
+                self._note_answer()
             outcome += f" {meaning.code}"
             raise meaning from None
         finally:
             milliseconds = (time.monotonic() - started_at) * 1000
             logger.info("%s %s %s %.0f ms", request.method, request.shown_path, outcome, milliseconds)
 
-    def _take_note(self, response: requests.Response, request: _Request, open_call: OpenCall | None) -> None:
-        """Remember what any answer says of the quota, and count it if it is charged.
+    def _note_answer(self) -> None:
+        self.answered_at = time.monotonic()
+        self._has_worked = True
 
-        One request is one call of the quota, whatever it returns, except what the server fails to answer
-        (help.soundcharts.com).
-        """
-        text = response.headers.get("x-quota-remaining", "").strip()
-        remaining = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
+    def _refusal_in(
+        self, response: requests.Response, request: _Request, auth: HeaderAuth, open_call: OpenCall | None
+    ) -> SoundchartsError | None:
+        """Return the error that an answer means, if any; note what it says of the quota, and its price."""
+        remaining = quota_remaining_in(response)
         if remaining is not None:
             self.quota_remaining = remaining
-        is_charged = response.status_code < 500 and response.status_code != 429 and not request.is_free
-        if is_charged:
-            charge_call()
-        if open_call is not None:
-            open_call.answered(remaining, is_charged=is_charged)
-
-    def _error_of(self, response: requests.Response, auth: HeaderAuth) -> SoundchartsError | None:
-        """Return the error that an answer's status means, if any."""
-        status = response.status_code
-        if 200 <= status < 300:
-            return None
-        if status == 429:
-            return self._error_of_429(response)
-        if status >= 500:
-            return UpstreamUnavailable(status=status, retry_after=_seconds_in(response, "retry-after"))
-        if status < 400:
-            return InvalidResponse("Soundcharts sent a redirect, which is never followed.", status=status)
-        error = _ERRORS_BY_STATUS.get(status, InvalidRequest)
+        error: SoundchartsError | None = None
         try:
-            said = parse_error_message(decode_json(self._transport.read_body(response)))
-        except CALL_ERRORS:
-            said = None  # The status says enough.
-        return error(self._quote(error.default_message, said, auth), status=status)
+            error = refusal_in(
+                response,
+                url=self._base_url + request.path,
+                read=lambda: self._transport.read_body(response),
+                hide=lambda text: self._hide(text, auth),
+            )
+        finally:
+            costs = not request.is_free and is_charged(response, error)
+            if costs:
+                charge_call()
+            if open_call is not None:
+                open_call.answered(remaining, is_charged=costs)
+        return error
 
-    def _error_of_429(self, response: requests.Response) -> SoundchartsError:
-        """Tell the two meanings of 429 apart, by the message, as the API's documentation does.
-
-        Raises what goes wrong with reading it: a broken answer is no reason to stop all work.
-        """
-        said = self._transport.read_body(response).decode("utf-8", "replace")
-        if "maximum request count" in said.lower():
-            seconds = _seconds_in(response, "x-ratelimit-reset")
-            pause = DEFAULT_RATE_PAUSE if seconds is None else min(max(1.0, seconds), MAX_RATE_PAUSE)
-            return RateLimited(status=429, retry_after=pause)
-        return QuotaExhausted(status=429)
-
-    def _quote(self, message: str, said: str | None, auth: HeaderAuth) -> str:
-        """Return the message with what Soundcharts said: printable, short and without our secrets."""
+    def _hide(self, text: str, auth: HeaderAuth) -> str:
+        """Return a text without our secrets."""
         for secret in (*self._credentials.secrets, *auth.secrets):
-            said = said and said.replace(secret, "[hidden]")
-        if not said:
-            return message
-        printable = "".join(character if character.isprintable() else " " for character in said)
-        return f"{message} Soundcharts says: {printable[:200]}"
+            text = text.replace(secret, "[hidden]")
+        return text
 
 
 def _should_retry(error: SoundchartsError) -> bool:
@@ -395,9 +367,3 @@ def _wait_before(retry: int, error: SoundchartsError) -> float:
     """
     longest = min(FIRST_RETRY_WAIT * 2 ** (retry - 1), MAX_RETRY_WAIT)
     return max(random.uniform(0, longest), error.retry_after or 0)  # noqa: S311
-
-
-def _seconds_in(response: requests.Response, header: str) -> float | None:
-    """Return a header's number of seconds, None if it is absent or anything else (a date)."""
-    value = response.headers.get(header, "").strip()
-    return float(value) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) else None

@@ -28,8 +28,8 @@ _meters: ContextVar[tuple[CallMeter, ...]] = ContextVar("soundcharts_meters", de
 def count_calls() -> Iterator[CallMeter]:
     """Yield a meter of the calls that are charged inside the with statement; they may be nested.
 
-    A call is charged when it was answered with a status below 500 other than 429, whether or not the
-    answer was of use. Calls made by other threads are counted if these run in a copy of this context
+    A call is charged when the API answered it, whether or not the answer was of use (`is_charged` in
+    `soundcharts.refusals`). Calls made by other threads are counted if these run in a copy of this context
     (`contextvars.copy_context().run`).
     """
     meter = CallMeter()

@@ -107,6 +107,15 @@ class AccessToken:
     expires_in: int
 
 
+@dataclass(frozen=True, slots=True)
+class ApiError:
+    """One error that the API names. `code` is an HTTP status where it is one."""
+
+    key: str = ""
+    code: int | None = None
+    message: str = ""
+
+
 def parse_song(item: object) -> Song:
     """Return the song that a song object describes, in any of the shapes the API has used.
 
@@ -202,14 +211,27 @@ def parse_token(payload: object) -> AccessToken:
     return AccessToken(value, _DEFAULT_TOKEN_LIFE if expires_in is None else min(expires_in, MAX_SECONDS))
 
 
-def parse_error_message(payload: object) -> str | None:
-    """Return the first message of an error answer ({"errors": [{"message": ...}]}), or None. Never raises."""
+def parse_api_errors(payload: object) -> tuple[ApiError, ...] | None:
+    """Return what {"errors": [...]} names, None for a payload that is no such envelope. Never raises."""
     errors = payload.get("errors") if isinstance(payload, dict) else None
-    for error in errors if isinstance(errors, list) else ():
-        message = error.get("message") if isinstance(error, dict) else error
-        if isinstance(message, str) and message.strip():
-            return message.strip()
-    return None
+    if not isinstance(errors, list):
+        return None
+    return tuple(_api_error(error) for error in errors)
+
+
+def parse_error_message(payload: object) -> str | None:
+    """Return the first message of an envelope's errors, or None. Never raises."""
+    return next((error.message for error in parse_api_errors(payload) or () if error.message), None)
+
+
+def _api_error(error: object) -> ApiError:
+    fields: Fields = error if isinstance(error, dict) else {"message": error}
+    key, code, message = (fields.get(name) for name in ("key", "code", "message"))
+    return ApiError(
+        key=key.strip() if isinstance(key, str) else "",
+        code=as_count(code),
+        message=message.strip() if isinstance(message, str) else "",
+    )
 
 
 def _parse_items(payload: object, parse_item: Callable[[object, list[str]], Iterable[T]]) -> Page[T]:

@@ -240,7 +240,7 @@ def test_403_is_about_the_account_even_with_a_bad_song_among_them(
 def test_403_for_everything_interrupts_and_teaches_nothing(
     api: Songs, fetcher: SongFetcher, limiter: FakeLimiter
 ) -> None:
-    api.before = lambda uuids: (403, {}, "{}")
+    api.before = lambda uuids: (403, {}, '{"errors": []}')
 
     batch = fetcher.fetch_songs(UUIDS)
 
@@ -329,7 +329,10 @@ def test_answer_about_another_song_is_an_invalid_response(api: Songs, fetcher: S
     [
         ((500, {}, ""), UpstreamUnavailable),
         ((401, {}, "{}"), AuthenticationFailed),
-        ((429, {}, "{}"), QuotaExhausted),
+        ((429, {}, '{"errors": [{"message": "Quota used up"}]}'), QuotaExhausted),
+        ((404, {}, "<html>Not here</html>"), UpstreamUnavailable),
+        ((403, {}, "{}"), UpstreamUnavailable),
+        ((410, {}, ""), UpstreamUnavailable),
         ((429, {}, '{"message": "maximum request count"}'), RateLimited),
         ((200, {}, '{"items": ['), TruncatedResponse),
     ],

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import traceback
+from email.utils import formatdate
 from types import FrameType
 from typing import Any
 
@@ -125,34 +127,6 @@ def test_error_quotes_what_soundcharts_said(api: responses.RequestsMock) -> None
     assert len(str(raised.value)) < 400
 
 
-def test_error_that_is_html_has_its_status_all_the_same(api: responses.RequestsMock) -> None:
-    api.get(URL, body="<html>Not here</html>", status=404)
-
-    with pytest.raises(NotFound, match="does not know this identifier"):
-        make_client().get("/x")
-
-
-def test_429_about_the_request_count_is_a_rate_limit(api: responses.RequestsMock) -> None:
-    api.get(URL, json=RATE_MESSAGE, status=429, headers={"x-ratelimit-reset": "7"})
-
-    with pytest.raises(RateLimited) as raised:
-        make_client().get("/x")
-
-    assert (raised.value.status, raised.value.retry_after) == (429, 7)
-
-
-def test_any_other_429_is_an_exhausted_quota_and_not_repeated(api: responses.RequestsMock) -> None:
-    api.get(
-        URL, json={"errors": [{"message": "Quota exceeded"}]}, status=429, headers={"x-ratelimit-reset": "7"}
-    )
-    limiter = FakeLimiter()
-
-    with pytest.raises(QuotaExhausted):
-        make_client(limiter=limiter, max_retries=3).get("/x")
-
-    assert (len(api.calls), limiter.pauses) == (1, [])
-
-
 # --- Retries --------------------------------------------------------------------------------------
 
 
@@ -197,6 +171,16 @@ def test_retry_after_header_reaches_the_error(api: responses.RequestsMock) -> No
         make_client(max_retries=3).get("/x")
 
     assert (raised.value.retry_after, len(api.calls)) == (120, 1)
+
+
+def test_retry_after_may_be_a_date(api: responses.RequestsMock) -> None:
+    answers(api, 503, headers={"Retry-After": formatdate(time.time() + 3600, usegmt=True)})
+
+    with pytest.raises(UpstreamUnavailable) as raised:
+        make_client(max_retries=3).get("/x")
+
+    assert (raised.value.retry_after or 0) > MAX_RETRY_WAIT
+    assert len(api.calls) == 1
 
 
 def test_success_after_failures_is_a_success(api: responses.RequestsMock) -> None:
@@ -280,6 +264,50 @@ def test_connection_failure_is_retried(api: responses.RequestsMock) -> None:
     assert make_client(max_retries=1).get("/x") == {"ok": True}
 
 
+# --- Refused credentials --------------------------------------------------------------------------
+
+
+def test_first_401_after_calls_that_worked_is_repeated_once(api: responses.RequestsMock) -> None:
+    answers(api, 200, 401, 200, 401, 401, 401)
+    client = make_client()
+    client.get("/x")
+
+    assert client.get("/x") == {"ok": True}
+    with pytest.raises(AuthenticationFailed):
+        client.get("/x")
+    assert len(api.calls) == 5
+
+    # They do not work any more, so the next refusal counts at once.
+    with pytest.raises(AuthenticationFailed):
+        client.get("/x")
+    assert len(api.calls) == 6
+
+
+def test_answer_that_is_final_for_a_song_shows_that_the_credentials_work(api: responses.RequestsMock) -> None:
+    answers(api, 404, 401, 200)
+    client = make_client()
+    with pytest.raises(NotFound):
+        client.get("/x")
+
+    assert client.get("/x") == {"ok": True}
+
+
+def test_401_before_any_call_has_worked_counts_at_once(api: responses.RequestsMock) -> None:
+    answers(api, 401)
+
+    with pytest.raises(AuthenticationFailed):
+        make_client(max_retries=3).get("/x")
+
+    assert len(api.calls) == 1
+
+
+def test_401_of_a_proxy_is_about_the_credentials_all_the_same(api: responses.RequestsMock) -> None:
+    api.get(URL, body="<html>Log in</html>", status=401)
+
+    with pytest.raises(AuthenticationFailed):
+        make_client().get("/x")
+
+
 # --- The rate limit -------------------------------------------------------------------------------
 
 
@@ -311,7 +339,7 @@ def test_429_pauses_everybody_and_uses_up_no_retry(api: responses.RequestsMock) 
 
 @pytest.mark.parametrize(
     ("header", "pause"),
-    [("0", 1), ("3600", 120), ("soon", 60), ("-5", 60), (None, 60), ("2.5", 2.5), ("nan", 60)],
+    [("0", 1), ("3600", 120), ("soon", 60), ("-5", 60), (None, 60), ("2.5", 2.5), ("nan", 60), ("1e3", 60)],
 )
 def test_pause_is_what_the_server_says_within_reason(
     api: responses.RequestsMock, header: str | None, pause: float
@@ -431,7 +459,7 @@ def test_batch_is_logged_by_its_first_uuid_and_the_number_of_others(
     api: responses.RequestsMock, caplog: pytest.LogCaptureFixture
 ) -> None:
     uuids = [f"{n}1111111-2222-3333-4444-555555555555" for n in range(3)]
-    api.get(f"https://api.example/song/{','.join(uuids)}", status=400)
+    api.get(f"https://api.example/song/{','.join(uuids)}", json={"errors": []}, status=400)
     caplog.set_level(logging.INFO, logger="soundcharts")
 
     with pytest.raises(InvalidRequest) as raised:

@@ -79,7 +79,7 @@ def test_song_by_isrc(api: responses.RequestsMock, service: SoundchartsService) 
 def test_isrc_of_several_recordings_is_ambiguous(
     api: responses.RequestsMock, service: SoundchartsService
 ) -> None:
-    api.get(f"{BASE}/api/v2.25/song/by-isrc/USUM71900764", status=410)
+    api.get(f"{BASE}/api/v2.25/song/by-isrc/USUM71900764", json={"errors": []}, status=410)
 
     with pytest.raises(AmbiguousIsrc):
         service.get_song_by_isrc("USUM71900764")
@@ -180,7 +180,7 @@ def test_top_songs_are_posted_for_and_unwrapped(
 
 
 def test_top_songs_may_not_be_in_the_plan(api: responses.RequestsMock, service: SoundchartsService) -> None:
-    api.post(f"{BASE}/api/v2/top/songs", status=403)
+    api.post(f"{BASE}/api/v2/top/songs", json={"errors": []}, status=403)
 
     with pytest.raises(Forbidden):
         service.get_top_songs()
@@ -256,7 +256,7 @@ def test_a_series_whose_pages_lead_back_comes_to_an_end(
 def test_a_platform_that_the_plan_lacks_is_remembered_for_the_account(api: responses.RequestsMock) -> None:
     limiter = FakeLimiter()
     first, second = (SoundchartsService(make_client(BASE, limiter=limiter)) for _ in range(2))
-    api.get(f"{BASE}/api/v2/song/{SONG}/audience/tiktok", status=403, json={})
+    api.get(f"{BASE}/api/v2/song/{SONG}/audience/tiktok", status=403, json={"errors": []})
     api.get(f"{BASE}/api/v2/team/usage", json={})
     assert first.has_audience("tiktok") is None
 
