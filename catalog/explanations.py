@@ -78,7 +78,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "upstream_unavailable": Explanation(
         "Soundcharts had a problem",
-        "Soundcharts answered that it has a problem of its own, in all tries. Such calls cost nothing.",
+        "Soundcharts, or a gateway in front of it, failed on every attempt. Such calls cost nothing.",
         "Try again when Soundcharts is well again.",
         reason="server error",
     ),

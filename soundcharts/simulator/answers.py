@@ -163,6 +163,19 @@ def wrong_shape(sound: Answer, value: Any, *, where: str) -> Answer:
     return Answer(200, encode(envelope))
 
 
+def incomplete(sound: Answer, *, leave_out: int, at: int, code: int | None) -> Answer:
+    """Return an answer without some of its items (an object: without it), and perhaps with an error."""
+    envelope = json.loads(sound.body)
+    if "items" in envelope:
+        del envelope["items"][at : at + leave_out]
+    elif leave_out:
+        envelope["object"] = None
+    if code is not None:
+        key, message = _REASONS.get(code, ("error", f"Error {code}."))
+        envelope["errors"] = [{"key": key, "code": code, "message": message}]
+    return Answer(200, encode(envelope), songs=sound.songs, platform=sound.platform)
+
+
 BROKEN: dict[str, Callable[[Answer, dict[str, Any]], Answer]] = {
     "html_200": lambda sound, options: html(200, title="Please log in"),
     "empty_200": lambda sound, options: Answer(200),

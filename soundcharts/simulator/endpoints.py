@@ -132,7 +132,10 @@ class Endpoints:
             raise Refused(400, "The request could not be processed.")
         if index is None:
             raise Refused(404, "The requested song does not exist.", key="uuid")
-        return self._one_song(index)
+        heir, status = self._faults.merged_into(uuid), self._faults.redirects_merged
+        if heir is not None and status is not None:
+            return Answer(status, headers={"Location": f"/api/v2.25/song/{heir}"})
+        return self._one_song(self._heir(index))
 
     def _songs(self, uuids: tuple[str, ...], request: Request) -> Answer:
         asked = tuple(uuid for uuid in uuids if uuid)
@@ -142,7 +145,8 @@ class Endpoints:
         if any(self._faults.is_poisoned(uuid) for uuid in asked):
             raise Refused(400, "The request could not be processed.")
         # No order is promised, so none is kept.
-        found = sorted((index for index in indexes if index is not None), key=lambda index: mix(index, 50))
+        known = {self._heir(index) for index in indexes if index is not None}
+        found = sorted(known, key=lambda index: mix(index, 50))
         items = [self._song_object(index) for index in found]
         page = {"offset": 0, "limit": self._max_batch, "total": len(items), "next": None, "previous": None}
         return ok({"items": items, "page": page, "errors": []}, songs=tuple(found))
@@ -161,7 +165,13 @@ class Endpoints:
         uuid = "" if index is None else str(self._catalogue.song_uuid(index))
         if index is None or self._faults.is_unknown(uuid):
             raise Refused(404, "The requested song does not exist.")
-        return self._one_song(index)
+        return self._one_song(self._heir(index))
+
+    def _heir(self, index: int) -> int:
+        """Return the song that a song was merged into, or itself."""
+        heir = self._faults.merged_into(str(self._catalogue.song_uuid(index)))
+        merged = None if heir is None else self._catalogue.song_index(UUID(heir))
+        return index if merged is None else merged
 
     def _one_song(self, index: int) -> Answer:
         return one("song", self._song_object(index), songs=(index,))

@@ -41,6 +41,8 @@ ABSENT = "$absent"
 CALL_FAULTS: dict[str, dict[str, Any]] = {
     # A documented error in JSON (502 and 504 in HTML, as gateways answer).
     "error": {"status": 500, "message": None},
+    # An HTML page from a gateway: it costs nothing, and names the calls that are left only `with_quota`.
+    "gateway_page": {"status": 404, "with_quota": False, "retry_after": None},
     # 429 for the per-minute rate, with x-ratelimit-reset; a reset of None leaves the header out.
     "rate_limited": {"reset": 60},
     # 429 for the plan's quota.
@@ -49,6 +51,9 @@ CALL_FAULTS: dict[str, dict[str, Any]] = {
     "batch_refused": {"status": 400},
     # A batch answer with songs nobody asked for.
     "extra_items": {"count": 1},
+    # 200 that lacks items which its total promises, from the place `at` on (of an object: all of it), and
+    # names an error with that code beside the rest, with null none.
+    "incomplete": {"leave_out": 1, "at": 0, "code": 500},
     # 200 with an HTML page, and with nothing at all.
     "html_200": {},
     "empty_200": {},
@@ -83,6 +88,9 @@ DATA_FAULTS: dict[str, dict[str, Any]] = {
     "poisoned_uuids": {"uuids": ()},
     # 410: several recordings share the ISRC.
     "ambiguous_isrcs": {"isrcs": ()},
+    # Songs by uuid that were merged into another one: its object comes instead, or where `redirect` is a
+    # status, a single call is redirected to it.
+    "merged_songs": {"songs": {}, "redirect": None},
     # 403 for the audience of these platforms, as where the plan lacks them.
     "forbidden_platforms": {"platforms": ()},
     # Songs by uuid: an object is merged into the true one (ABSENT removes a field), other values replace it.
@@ -117,6 +125,10 @@ def _are_kinds(value: Any) -> bool:
 # What the options of all faults may be, by their names, and how to say so.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "status": (lambda value: _is_whole(value, least=300) and value < 600, "an HTTP status from 300 to 599"),
+    "redirect": (lambda value: value in (None, 301, 302, 303, 307, 308), "the status of a redirect, or null"),
+    "code": (lambda value: value is None or _is_whole(value), "a whole number, or null"),
+    "retry_after": (_is_line, "one line of text, or null"),
+    "with_quota": (lambda value: isinstance(value, bool), "true or false"),
     "message": (_is_line, "one line of text, or null"),
     "location": (_is_line, "a URL, or null"),
     "reset": (lambda value: value is None or _is_number(value), "a number of seconds, or null"),
@@ -132,7 +144,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "times": (lambda value: value is None or _is_whole(value), "a whole number, 0 or more, or null"),
 }
 _RULES |= dict.fromkeys(
-    ("after", "count", "depth", "digits", "after_bytes"), (_is_whole, "a whole number, 0 or more")
+    ("after", "at", "count", "depth", "digits", "after_bytes", "leave_out"),
+    (_is_whole, "a whole number, 0 or more"),
 )
 _RULES |= dict.fromkeys(("interval", "seconds", "mib", "share"), (_is_number, "a number, 0 or more"))
 
@@ -180,6 +193,8 @@ class _Data:
     ambiguous: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     payloads: dict[str, Any] = field(default_factory=dict)
+    merged: dict[str, str] = field(default_factory=dict)
+    merged_redirect: int | None = None
 
 
 class Faults:
@@ -302,6 +317,15 @@ class Faults:
         """Say whether a platform is made to be missing from the plan."""
         return platform in self._data.forbidden
 
+    def merged_into(self, uuid: str) -> str | None:
+        """Return the song into which one is made to be merged, if it is."""
+        return self._data.merged.get(uuid)
+
+    @property
+    def redirects_merged(self) -> int | None:
+        """The status of the redirect that a merged song is answered with, None where its heir comes."""
+        return self._data.merged_redirect
+
     def payload(self, uuid: str, song: dict[str, Any]) -> Any:
         """Return what is to be answered for a song in the place of its true object."""
         override = self._data.payloads.get(uuid, {})
@@ -360,4 +384,8 @@ class Faults:
             ambiguous=frozenset(isrc.upper() for isrc in on["ambiguous_isrcs"]["isrcs"] or ()),
             forbidden=frozenset(on["forbidden_platforms"]["platforms"] or ()),
             payloads={str(uuid).lower(): value for uuid, value in on["payloads"]["songs"].items()},
+            merged={
+                str(uuid).lower(): str(heir).lower() for uuid, heir in on["merged_songs"]["songs"].items()
+            },
+            merged_redirect=on["merged_songs"]["redirect"],
         )

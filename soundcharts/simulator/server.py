@@ -201,9 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer = refusal
         # Requests that the server fails to answer are not counted (help.soundcharts.com).
         unanswered = fault is not None and fault.name in ("reset", "closed", "hang")
-        if charged and (answer.status >= 500 or answer.status == 429 or unanswered):
+        is_page = fault is not None and fault.name == "gateway_page"
+        if charged and (answer.status >= 500 or answer.status in (408, 425, 429) or unanswered or is_page):
             site.state.refund()
-        if call.kind != "token":
+        if call.kind != "token" and _names_quota(fault):
             answer.headers["x-quota-remaining"] = str(site.state.quota_remaining)
         deliver = None if fault is None else _DELIVERIES.get(fault.name)
         if deliver is None or deliver(self, answer, cast(Fault, fault).options):
@@ -261,6 +262,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return answers.rate_limited(options["reset"])
             case "quota_exhausted":
                 return answers.quota_exhausted()
+            case "gateway_page":
+                page = answers.html(options["status"], title=str(options["status"]))
+                if options["retry_after"] is not None:
+                    page.headers["Retry-After"] = options["retry_after"]
+                return page
             case "redirect":
                 return Answer(
                     options["status"], headers={"Location": options["location"] or self._elsewhere()}
@@ -271,6 +277,8 @@ class _Handler(BaseHTTPRequestHandler):
             sound = refused.answer
         if name == "extra_items" and sound.status == 200:
             return self._server.site.endpoints.extra_items(sound, count=options["count"])
+        if name == "incomplete" and sound.status == 200:
+            return answers.incomplete(sound, **options)
         broken = answers.BROKEN.get(name)
         return sound if broken is None else broken(sound, options)
 
@@ -368,6 +376,16 @@ _DELIVERIES: dict[str, Callable[[_Handler, Answer, dict[str, Any]], bool]] = {
     "closed": _Handler._close,
     "hang": _Handler._hang,
 }
+
+
+def _names_quota(fault: Fault | None) -> bool:
+    """Return whether an answer names the calls that are left, as the API's own do.
+
+    A gateway knows nothing of them, and a quota that a fault has used up has not that many.
+    """
+    if fault is None or fault.name not in ("gateway_page", "quota_exhausted"):
+        return True
+    return bool(fault.options.get("with_quota"))
 
 
 def _same(given: str, expected: str) -> bool:

@@ -784,6 +784,33 @@ class TestBrokenAnswers:
                 caller.song()
             assert caller.song().json()["type"] == "song", fault
 
+    def test_a_gateway_answers_in_html_and_costs_nothing(self, simulator: Simulator, caller: Caller) -> None:
+        simulator.faults.set("gateway_page", status=410, retry_after="5")
+        answer = caller.song()
+        assert (answer.status_code, answer.headers["Retry-After"]) == (410, "5")
+        assert answer.text.startswith("<!DOCTYPE html>")
+        assert "x-quota-remaining" not in answer.headers
+        simulator.faults.set("gateway_page", status=429, with_quota=True)
+        assert caller.song().headers["x-quota-remaining"] == str(simulator.state.quota)
+        assert simulator.state.quota_used == 0
+
+    @pytest.mark.parametrize("status", [408, 425])
+    def test_a_request_that_was_not_taken_costs_nothing(
+        self, simulator: Simulator, caller: Caller, status: int
+    ) -> None:
+        simulator.faults.set("error", status=status)
+        assert caller.song().status_code == status
+        assert simulator.state.quota_used == 0
+
+    def test_an_incomplete_answer_keeps_its_total(self, simulator: Simulator, caller: Caller) -> None:
+        simulator.faults.set("incomplete", leave_out=2, at=1, code=500)
+        answer = caller.songs(0, 1, 2, 3).json()
+        assert (len(answer["items"]), answer["page"]["total"]) == (2, 4)
+        assert answer["errors"][0]["code"] == 500
+        assert caller.song().json()["object"] is None
+        simulator.faults.set("incomplete", leave_out=0, code=None)
+        assert (len(caller.songs(0, 1).json()["items"]), caller.song().json()["errors"]) == (2, [])
+
 
 class TestDataFaults:
     def test_an_unknown_uuid_is_404_alone_and_missing_in_a_batch(
@@ -827,6 +854,21 @@ class TestDataFaults:
     def test_a_batch_can_hold_songs_nobody_asked_for(self, simulator: Simulator, caller: Caller) -> None:
         simulator.faults.set("extra_items", count=2)
         assert len(caller.songs(0, 1).json()["items"]) == 4
+
+    @pytest.mark.parametrize("redirect", [None, 301])
+    def test_a_merged_song_leads_to_its_heir(
+        self, simulator: Simulator, caller: Caller, redirect: int | None
+    ) -> None:
+        heir = str(simulator.song_uuid(9))
+        simulator.faults.set("merged_songs", songs={simulator.song_uuid(1): heir}, redirect=redirect)
+        answer = caller.song(1)
+        if redirect is None:
+            assert answer.json()["object"]["uuid"] == heir
+        else:
+            assert (answer.status_code, answer.headers["Location"]) == (301, f"/api/v2.25/song/{heir}")
+        assert {song["uuid"] for song in caller.songs(0, 1).json()["items"]} == {
+            *(str(simulator.song_uuid(0)), heir)
+        }
 
 
 class TestChoosingCalls:
