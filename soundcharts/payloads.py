@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from soundcharts.errors import InvalidResponse
-from soundcharts.fields import MAX_SECONDS, FieldReader, as_count, as_fields, parse_date, shown
+from soundcharts.fields import MAX_SECONDS, FieldReader, Fields, as_count, as_fields, parse_date, shown
 from soundcharts.usage import Usage as Usage
 from soundcharts.usage import parse_usage as parse_usage
 
