@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from catalog.fetching.imports import LIST_PAGE, PAGE_KEPT_MINUTES, page_from_json
-from catalog.models import ImportDraft, Track
+from catalog.models import ImportDraft, Track, tracks_by_identifier
 from catalog.prices import Price, estimate_calls, price_of, time_for
 from catalog.song_lists import Entry, SongList, is_uuid, read_list
 from soundcharts.payloads import Page, SongSummary
@@ -122,6 +122,5 @@ def fresh_page(draft: ImportDraft) -> Page[SongSummary] | None:
 
 
 def _here(identifiers: list[str]) -> _Here:
-    tracks = Track.objects.identified_by(identifiers)
-    found = {value for uuid, isrc in tracks.values_list("uuid", "isrc") for value in (str(uuid), isrc)}
-    return _Here(found & set(identifiers), tracks.due().count())
+    found = tracks_by_identifier(identifiers)
+    return _Here(set(found), Track.objects.filter(pk__in=set(found.values())).due().count())

@@ -1,6 +1,7 @@
 """Import from API, in two steps: what to import, and what would come of it; then it runs as a job."""
 
 import logging
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +22,7 @@ from catalog import jobs, quota
 from catalog.admin.import_forms import ImportForm, initial_of
 from catalog.admin.import_previews import fresh_page, preview_of
 from catalog.admin.keys import key_in
+from catalog.admin.shared_answers import answer_once
 from catalog.fetching.imports import (
     LIST_PAGE,
     PAGE_KEPT_MINUTES,
@@ -28,7 +30,7 @@ from catalog.fetching.imports import (
     page_as_json,
     why_listing_failed,
 )
-from catalog.models import ImportDraft
+from catalog.models import ImportDraft, SharedAnswer
 from catalog.song_lists import UnreadableList, read_list
 from catalog.spending import add_spending
 from catalog.words import plural
@@ -191,21 +193,23 @@ class ImportMixin(ModelAdmin):
 
     def _search_artists(self, request: HttpRequest, draft: ImportDraft) -> list[dict[str, str]]:
         """Return the artists that fit a name, for 1 call; for none if it was searched for a moment ago."""
-        known = ImportDraft.objects.filter(
-            artist_name=draft.artist_name,
-            source=Source.ARTIST,
-            artist_uuid=None,
-            created_at__gte=Now() - timedelta(minutes=SEARCH_KEPT_MINUTES),
-        ).first()
-        if known is not None:
-            return list(known.artists)
-        with self._spending(request, draft, f"searched for artists like “{draft.artist_name}”") as service:
-            page = service.search_artists(draft.artist_name)
-        logger.info("artists were searched for: %s found", len(page.items))
-        return [
-            {"uuid": str(artist.uuid), "name": (artist.name or "")[:200], "image_url": artist.image_url or ""}
-            for artist in page.items
-        ]
+
+        def ask() -> list[dict[str, str]]:
+            what = f"searched for artists like “{draft.artist_name}”"
+            with self._spending(request, draft, what) as service:
+                page = service.search_artists(draft.artist_name)
+            logger.info("artists were searched for: %s found", len(page.items))
+            return [
+                {
+                    "uuid": str(artist.uuid),
+                    "name": (artist.name or "")[:200],
+                    "image_url": artist.image_url or "",
+                }
+                for artist in page.items
+            ]
+
+        name = " ".join(unicodedata.normalize("NFC", draft.artist_name).split()).casefold()
+        return list(answer_once(f"artists:{name}", ask, kept_minutes=SEARCH_KEPT_MINUTES).answer)
 
     def _ask_for_first_page(self, request: HttpRequest, draft: ImportDraft) -> None:
         """Buy the first page of a list, which the import will then use. Two clicks buy it once."""
@@ -219,19 +223,20 @@ class ImportMixin(ModelAdmin):
                 request, "The first page is being asked for already. Load this page again in a moment."
             )
             return
-        try:
+        offset, limit = draft.offset or 0, min(LIST_PAGE, draft.limit or LIST_PAGE)
+
+        def ask() -> dict[str, Any]:
             with self._spending(request, draft, "asked for the first page") as service:
-                page = list_songs(
-                    service,
-                    draft.artist_uuid,
-                    offset=draft.offset or 0,
-                    limit=min(LIST_PAGE, draft.limit or LIST_PAGE),
-                )
+                return page_as_json(list_songs(service, draft.artist_uuid, offset=offset, limit=limit))
+
+        key = f"songs:{draft.artist_uuid or 'top'}:{offset}:{limit}"
+        try:
+            bought = answer_once(key, ask, kept_minutes=PAGE_KEPT_MINUTES)
         except SoundchartsError as error:
             mine.update(page_at=None)
             messages.error(request, why_listing_failed(draft.artist_uuid, error))
         else:
-            mine.update(page=page_as_json(page), page_at=Now())
+            mine.update(page=bought.answer, page_at=bought.answered_at)
 
     def log_import(self, request: HttpRequest, requested: jobs.Requested) -> None:
         """Tell the person, and the log of the admin, what became of a confirmed import."""
@@ -259,7 +264,9 @@ def _draft(key: str) -> ImportDraft | None:
 
 
 def _forget_old_drafts() -> None:
-    ImportDraft.objects.filter(created_at__lt=Now() - timedelta(days=DRAFTS_KEPT_DAYS)).delete()
+    is_old = Q(created_at__lt=Now() - timedelta(days=DRAFTS_KEPT_DAYS))
+    ImportDraft.objects.filter(is_old).delete()
+    SharedAnswer.objects.filter(is_old, asked_at=None).delete()
 
 
 def _name_of(draft: ImportDraft) -> str:

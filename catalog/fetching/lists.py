@@ -35,7 +35,14 @@ from catalog.fetching.saving import (
 )
 from catalog.jobs import unknown_rows
 from catalog.mapping import apply_song
-from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track
+from catalog.models import (
+    FetchChunk,
+    ImportRow,
+    MetadataFetchTask,
+    Track,
+    note_aliases,
+    tracks_by_identifier,
+)
 from catalog.song_lists import is_uuid
 from catalog.words import plural
 from soundcharts.calling_off import called_off_by
@@ -163,7 +170,7 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
     batch_size = 1 if _is_suspicious(chunk) else service.effective_batch_size
     # One call, alone, finds out whether the account has batch calls.
     is_one_batch = not service.knows_batches
-    here = _tracks_here(window)
+    here = tracks_by_identifier([item.value for item in window])
     most = unknown_rows.count_until_asked(run.job)
     items: list[Item] = []
     batches: list[list[str]] = []
@@ -193,16 +200,6 @@ def _calls_at_once() -> int:
 def _is_suspicious(chunk: FetchChunk) -> bool:
     # Somewhere in it workers die: one row at a time, so that only the one that kills is given up.
     return chunk.lease_count >= jobs.SUSPICIOUS_LEASES
-
-
-def _tracks_here(items: list[Item]) -> dict[str, int]:
-    """Return the tracks of those of the rows that are here already, by identifier."""
-    found = Track.objects.identified_by([item.value for item in items])
-    here: dict[str, int] = {}
-    # The oldest of several with the same ISRC.
-    for key, uuid, isrc in found.order_by("-pk").values_list("pk", "uuid", "isrc"):
-        here |= {str(uuid): key, isrc: key}
-    return here
 
 
 def _ask(run: ItemsRun, batches: list[list[str]]) -> _Answers:
@@ -288,6 +285,9 @@ def commit_items(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.De
         items = _without_deleted(items)
         songs = {item.answer.uuid: item.answer for item in items if isinstance(item.answer, Song)}
         added, here = _save_songs(songs, job_id=job.pk, now=database_now(chunk))
+        keys = added | here
+        # An import of the same list finds them here, and buys nothing again.
+        note_aliases({item.value: keys[item.answer.uuid] for item in items if isinstance(item.answer, Song)})
         rows = list(_rows_of(job, items, added, here))
         jobs.add_imported_tracks(job, [row.track_id for row in rows if row.track_id is not None])
         ImportRow.objects.bulk_create(rows)

@@ -1,6 +1,7 @@
 """What is kept: tracks, the jobs that fetch for them, each job's chunks and failures, and what was seen."""
 
 from catalog.models.accounts import ApiAccount, ApiUsage
+from catalog.models.aliases import TrackAlias, note_aliases, tracks_by_identifier
 from catalog.models.audience import (
     TREND_DAYS,
     AudienceDay,
@@ -14,6 +15,7 @@ from catalog.models.import_rows import ImportDraft, ImportRow
 from catalog.models.job_events import FailureCount, JobEvent
 from catalog.models.processes import Heartbeat
 from catalog.models.refresh import RefreshPolicy, read_refresh_days, refresh_days
+from catalog.models.shared_answers import SharedAnswer
 from catalog.models.snapshots import CatalogueSnapshot
 from catalog.models.track_changes import TrackChange, TrackChangeQuerySet
 from catalog.models.tracks import (
@@ -43,8 +45,10 @@ __all__ = [
     "JobEvent",
     "MetadataFetchTask",
     "RefreshPolicy",
+    "SharedAnswer",
     "SortKey",
     "Track",
+    "TrackAlias",
     "TrackAudience",
     "TrackChange",
     "TrackChangeQuerySet",
@@ -52,8 +56,10 @@ __all__ = [
     "audience_stale_before",
     "check_web_address",
     "is_stale",
+    "note_aliases",
     "platform_names",
     "read_refresh_days",
     "refresh_days",
     "stale_before",
+    "tracks_by_identifier",
 ]

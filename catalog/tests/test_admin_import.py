@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from catalog.fetching import work_on_job
-from catalog.models import ApiUsage, ImportDraft, MetadataFetchTask, Track
+from catalog.models import ApiUsage, ImportDraft, MetadataFetchTask, Track, note_aliases
 from catalog.tests.addresses import page_of
 from catalog.tests.together import all_at_once
 from catalog.tests.tracks import add_tracks
@@ -309,6 +309,15 @@ def test_what_would_come_of_a_list_is_counted_with_its_price(staff_client, simul
 
 
 @pytest.mark.django_db
+def test_an_isrc_that_led_to_a_track_once_is_here_and_free(staff_client, simulator, settings):
+    (track,) = add_tracks(simulator, 1, isrc="GBAYE0601498", fetched_at=timezone.now())
+    note_aliases({ISRC: track.pk, "GBAYE0601498": track.pk})
+    page = staff_client.get(paste(staff_client, ISRC))
+    assert facts_of(page)["Already here"] == "1"
+    assertContains(page, "Spends no API call")
+
+
+@pytest.mark.django_db
 def test_the_price_says_what_is_left_of_the_quota(staff_client, simulator, broker):
     preview = step_two(staff_client)
     staff_client.post(preview, {"do": "ask"})
@@ -331,7 +340,7 @@ def test_the_preview_takes_the_same_queries_for_any_list(
     add_tracks(simulator, 5)
     numbers = range(count)
     preview = paste(staff_client, *(simulator.song_uuid(number) for number in numbers), "junk")
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         staff_client.get(preview)
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from catalog import jobs
 from catalog.fetching import work_on_job
-from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track
+from catalog.models import FetchChunk, ImportRow, MetadataFetchTask, Track, tracks_by_identifier
 from catalog.song_lists import read_list
 from catalog.tests.gate import gate
 from catalog.tests.outcomes import expire_leases, finish_here
@@ -165,6 +165,31 @@ def test_a_track_deleted_at_the_last_moment_is_looked_up_again(simulator, broker
     FetchChunk.objects.update(not_before=None)
     finish_here(job)
     assert outcomes_of(job) == {"added": 1}
+
+
+def test_a_song_that_came_back_under_another_isrc_is_bought_once(simulator, broker):
+    asked, own = isrcs_of(simulator, 1)[0], "QZAAA2600001"
+    uuid = str(simulator.song_uuid(simulator.catalogue.index_of_isrc(asked)))
+    simulator.faults.set("payloads", songs={uuid: {"isrc": {"value": own}}})
+    first = run_list(asked)
+    assert (first.updated_tracks, first.api_calls, Track.objects.get().isrc) == (1, 1, own)
+    again = run_list(asked, own, uuid)
+    assert (again.status, again.unchanged_tracks, again.skipped_tracks) == ("completed", 1, 2)
+    assert again.api_calls == 0
+    assert simulator.state.quota_used == 1
+    # Who carries the ISRC itself comes first; and with the track its other names are forgotten.
+    (other,) = add_tracks(simulator, 1, first=250, isrc=asked, fetched_at=timezone.now())
+    assert tracks_by_identifier([asked, own]) == {asked: other.pk, own: Track.objects.get(isrc=own).pk}
+    Track.objects.filter(isrc=own).delete()
+    assert tracks_by_identifier([own, uuid]) == {}
+
+
+def test_an_isrc_of_a_track_whose_isrc_was_edited_is_bought_once(simulator, broker):
+    (asked,) = isrcs_of(simulator, 1)
+    run_list(asked)
+    Track.objects.update(isrc="QZAAA2600002", edited_fields=["isrc"])
+    assert run_list(asked).api_calls == 1
+    assert run_list(asked).api_calls == 0
 
 
 # --- The engine's promises ------------------------------------------------------------------------

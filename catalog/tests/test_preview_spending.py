@@ -9,7 +9,7 @@ from django.urls import reverse
 from catalog import jobs
 from catalog.fetching import work_on_job
 from catalog.fetching.imports import import_page
-from catalog.models import ApiAccount, ApiUsage, FetchChunk, ImportDraft, MetadataFetchTask
+from catalog.models import ApiAccount, ApiUsage, FetchChunk, ImportDraft, MetadataFetchTask, SharedAnswer
 from catalog.tests.outcomes import assert_days_add_up, finish_here
 from catalog.tests.together import all_at_once
 from soundcharts.service import get_service
@@ -59,6 +59,7 @@ def test_a_page_that_went_out_of_date_counts_as_often_as_it_was_bought(staff_cli
     for _ in range(2):
         staff_client.post(preview, {"do": "ask"})
         ImportDraft.objects.update(page_at="2020-01-01T00:00:00Z")
+        SharedAnswer.objects.update(answered_at="2020-01-01T00:00:00Z")
     staff_client.post(preview, {"do": "confirm"})
     job = MetadataFetchTask.objects.get()
     work_on_job(job.pk)
@@ -66,7 +67,9 @@ def test_a_page_that_went_out_of_date_counts_as_often_as_it_was_bought(staff_cli
     assert job.api_calls == spent_in_days() == simulator.state.quota_used == 4
 
 
-def test_an_import_that_joins_another_leaves_its_previews_call_to_the_day(staff_client, broker, simulator):
+def test_two_people_who_look_at_the_same_page_buy_it_once_and_share_the_import(
+    staff_client, broker, simulator
+):
     first, second = step_one(staff_client), step_one(staff_client)
     for preview in (first, second):
         staff_client.post(preview, {"do": "ask"})
@@ -74,8 +77,7 @@ def test_an_import_that_joins_another_leaves_its_previews_call_to_the_day(staff_
     job = MetadataFetchTask.objects.get()
     work_on_job(job.pk)
     job.refresh_from_db()
-    assert job.api_calls == 2
-    assert spent_in_days() == simulator.state.quota_used == 3
+    assert job.api_calls == spent_in_days() == simulator.state.quota_used == 2
 
 
 def test_a_worker_that_loses_its_lease_does_not_count_the_page_again(staff_client, broker, simulator):
@@ -121,6 +123,39 @@ def test_what_many_people_ask_at_once_is_all_counted(staff_client, broker, simul
     previews = [step_one(staff_client, limit=str(limit)) for limit in (10, 20, 30, 40)]
     all_at_once(lambda: staff_client.post(previews.pop(), {"do": "ask"}), times=4)
     assert spent_in_days() == simulator.state.quota_used == 4
+
+
+@pytest.mark.parametrize("is_broker_there", [True, False])
+def test_eight_searches_for_a_name_at_once_cost_one_call(
+    staff_client, staff, broker, simulator, settings, is_broker_there
+):
+    if not is_broker_there:
+        settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    names = iter(["Aria", "aria", " ARIA ", "Aria", "aria", "Aria", "aria", "aRia"])
+    simulator.state.latency = 0.3
+    addresses = all_at_once(lambda: search(staff_client, next(names)), times=8)
+    assert len({address for address in addresses if address}) == 8
+    assert spent_in_days() == simulator.state.quota_used == 1
+    assert len({str(draft.artists) for draft in ImportDraft.objects.all()}) == 1
+    assert len(logged(staff)) == 1
+
+
+def test_a_search_that_fails_is_told_to_all_who_waited_for_it_and_can_be_made_again(
+    staff_client, broker, simulator
+):
+    simulator.state.latency = 0.3
+    with simulator.faults.during("error", status=403, kinds=["artist_search"]):
+        addresses = all_at_once(lambda: search(staff_client, "Aria"), times=8)
+    assert addresses == [""] * 8
+    assert spent_in_days() == simulator.state.quota_used == 1
+    assert search(staff_client, "Aria")
+    assert simulator.state.quota_used == 2
+
+
+def test_whoever_died_while_asking_blocks_nobody_for_long(staff_client, broker, simulator):
+    SharedAnswer.objects.create(key="artists:aria", asked_at="2020-01-01T00:00:00Z")
+    assert search(staff_client, "Aria")
+    assert simulator.state.quota_used == 1
 
 
 def test_looking_at_a_list_spends_nothing(staff_client, staff, broker, simulator):
