@@ -23,7 +23,7 @@ def test_the_reports_of_imports_tell_which_isrc_led_where(make_track):
         ("GBAYE0601500", gone),
     ]
     try:
-        migrate("0014")
+        migrate("0015")
         job = MetadataFetchTask.objects.create(
             task_type="import",
             title="A list",

@@ -158,7 +158,7 @@ def test_an_endless_list_leaves_the_reserve(simulator, broker, pages, settings, 
 
 @pytest.mark.django_db
 def test_no_percentage_exceeds_a_hundred():
-    job = MetadataFetchTask(total_tracks=5, processed_tracks=100, failed_tracks=60)
+    job = MetadataFetchTask(status="completed", total_tracks=5, processed_tracks=100, failed_tracks=60)
     assert (job.progress_percent, job.failed_percent, job.remaining_tracks) == (100, 100, 0)
 
 

@@ -39,7 +39,7 @@ def note_what_imports_found(apps, schema_editor):
 class Migration(LongMigration):
 
     dependencies = [
-        ('catalog', '0014_one_form_of_values'),
+        ('catalog', '0015_internal_errors'),
     ]
 
     operations = [
