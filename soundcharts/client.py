@@ -25,6 +25,7 @@ from soundcharts.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     DeadlineExceeded,
+    InvalidResponse,
     RateLimited,
     SoundchartsError,
     TruncatedResponse,
@@ -34,6 +35,7 @@ from soundcharts.fields import decode_json
 from soundcharts.limiter import Limiter
 from soundcharts.metering import CallMeter, charge_call, count_calls
 from soundcharts.payloads import Usage, parse_usage
+from soundcharts.redaction import hide
 from soundcharts.refusals import DEFAULT_RATE_PAUSE, is_charged, quota_remaining_in, refusal_in
 from soundcharts.transport import CALL_ERRORS, HeaderAuth, Transport, translate
 
@@ -142,6 +144,7 @@ class SoundchartsClient:
             max_bytes=max_bytes,
             proxy=proxy,
             ca_bundle=ca_bundle,
+            secrets=credentials.secrets,
         )
         self._authorization = authorize(credentials, transport=self._transport)
 
@@ -308,6 +311,10 @@ class SoundchartsClient:
             return answer
         except CALL_ERRORS as error:
             meaning = translate(error, path=request.shown_path)
+            if isinstance(meaning, InvalidResponse):
+                # It quotes what it could not read, which may be an echo of our headers.
+                meaning.message = self._hide(meaning.message, auth)
+                meaning.args = (meaning.message,)
             if not (meaning.is_temporary or meaning.stops_all):
                 self._note_answer()
             outcome += f" {meaning.code}"
@@ -345,9 +352,7 @@ class SoundchartsClient:
 
     def _hide(self, text: str, auth: HeaderAuth) -> str:
         """Return a text without our secrets."""
-        for secret in (*self._credentials.secrets, *auth.secrets):
-            text = text.replace(secret, "[hidden]")
-        return text
+        return hide((*self._credentials.secrets, *auth.secrets), text=text)
 
 
 def _should_retry(error: SoundchartsError) -> bool:

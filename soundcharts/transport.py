@@ -7,13 +7,18 @@ call's own deadline. Name resolution alone is outside of it: the C library offer
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import http.client
+import logging
 import os
+import re
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -32,6 +37,7 @@ from soundcharts.errors import (
     TlsFailed,
     TruncatedResponse,
 )
+from soundcharts.redaction import excerpt
 
 # What requests, urllib3, http.client, ssl, socket and the codecs raise, all of it.
 LOWER_LEVEL_ERRORS: tuple[type[Exception], ...] = (
@@ -89,6 +95,14 @@ _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[SoundchartsError]], ...
     ((OSError, urllib3_errors.HTTPError, http.client.HTTPException), ConnectionFailed),
 )
 
+# Off unless LOG_LEVEL is DEBUG.
+_answers = logging.getLogger("soundcharts.responses")
+_SHOWN_CHARACTERS = 2048
+_SHOWN_HEADERS = re.compile(
+    r"content-(type|length|encoding)|date|location|retry-after|server|via|x-(quota|ratelimit|request)-.*",
+    re.IGNORECASE,
+)
+
 _PIECE = 64 * 1024
 _HEADERS_ALLOWANCE = 1024 * 1024
 
@@ -97,7 +111,8 @@ class Transport:
     """Send requests on one session per thread, each call within its bounds; never follow a redirect.
 
     `proxy` is http://host:port, with user:password@ before the host if it wants them; `ca_bundle` the path of
-    a file of certificates to trust instead of the public ones.
+    a file of certificates to trust instead of the public ones. `secrets`, and those of the headers and of the
+    proxy, are kept out of the log.
     """
 
     def __init__(
@@ -108,7 +123,9 @@ class Transport:
         max_bytes: int,
         proxy: str = "",
         ca_bundle: str = "",
+        secrets: Sequence[str] = (),
     ) -> None:
+        self._secrets = [*secrets, *_secrets_of_url(proxy)]
         self._timeouts = (connect_timeout, read_timeout)
         self._max_bytes = max_bytes
         self._proxy = proxy
@@ -144,11 +161,14 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
+            self._local.unlogged = response
             try:
                 if response.status_code == 407:
                     raise proxy_refusal(407)
                 yield response
             finally:
+                if self._local.unlogged is response and _answers.isEnabledFor(logging.DEBUG):
+                    self._log(response, _glance(response))
                 # Gives the connection back if the body was read to its end, and drops it otherwise.
                 response.close()
 
@@ -170,6 +190,10 @@ class Transport:
             if not any(isinstance(reason, OSError) for reason in _reasons(error)):
                 raise TruncatedResponse from None
             raise
+        finally:
+            self._local.unlogged = None
+            if _answers.isEnabledFor(logging.DEBUG):
+                self._log(response, bytes(body))
         return bytes(body)
 
     def close(self) -> None:
@@ -178,6 +202,20 @@ class Transport:
         if session is not None:
             session.close()
             self._local.session = None
+
+    def _log(self, response: requests.Response, body: bytes) -> None:
+        """Write an answer into the log: its status, some headers and the first 2 kB, without a secret."""
+        request = response.request
+        secrets = [*self._secrets, *_secrets_of(request.headers)]
+        headers = [
+            f"{name}: {value}" for name, value in response.headers.items() if _SHOWN_HEADERS.fullmatch(name)
+        ]
+        head = f"{request.method} {request.path_url} {response.status_code} {'; '.join(headers)}"
+        _answers.debug(
+            "%s | %s",
+            excerpt(head.encode(errors="replace"), secrets=secrets, length=_SHOWN_CHARACTERS),
+            excerpt(body, secrets=secrets, length=_SHOWN_CHARACTERS),
+        )
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -227,3 +265,30 @@ def _reasons(error: BaseException) -> Iterator[BaseException]:
         if isinstance(reason, BaseException) and reason is not error:
             yield reason
             yield from _reasons(reason)
+
+
+def _glance(response: requests.Response) -> bytes:
+    """Return what is there of a body that nobody has read."""
+    with contextlib.suppress(*CALL_ERRORS):
+        start: bytes = response.raw.read1(_SHOWN_CHARACTERS, decode_content=True)
+        return start
+    return b""
+
+
+def _secrets_of(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield what must not be shown of a request: the last word of each header that proves who we are."""
+    for name, value in headers.items():
+        if (
+            name.lower() in ("x-app-id", "x-api-key", "authorization", "proxy-authorization")
+            and value.split()
+        ):
+            yield value.split()[-1]
+
+
+def _secrets_of_url(url: str) -> list[str]:
+    """Return the password of a URL, as it stands there and as it is sent."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return []
+    user, password = unquote(parts.username or ""), unquote(parts.password)
+    return [parts.password, password, base64.b64encode(f"{user}:{password}".encode()).decode()]
