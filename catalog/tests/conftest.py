@@ -18,6 +18,7 @@ from catalog import doorbell, jobs
 from catalog.fetching import chunks, shift
 from catalog.models import MetadataFetchTask, RefreshPolicy, Track
 from catalog.models import refresh as refresh_module
+from catalog.tests.sightings import see
 from conftest import API_KEY, free_port, use_broker
 from soundcharts import service
 from soundcharts.simulator import Catalogue
@@ -97,6 +98,15 @@ def make_failed_job(db: None) -> Callable[..., MetadataFetchTask]:
         return job
 
     return make
+
+
+@pytest.fixture
+def all_is_well(broker, db: None) -> None:
+    """Two workers, the scheduler and its housekeeping were seen a moment ago."""
+    see("worker", "celery@one")
+    see("worker", "celery@two")
+    see("beat")
+    see("sweep")
 
 
 @pytest.fixture

@@ -1,0 +1,306 @@
+"""What is not as it should be: parts that are silent, and work that stands still or has failed.
+
+Health is green only where nothing of this is found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.db.models import Count, Exists, OuterRef, Subquery, Sum
+from django.urls import reverse
+
+from catalog import quota
+from catalog.explanations import explain
+from catalog.models import FailureCount, JobEvent, MetadataFetchTask
+from catalog.status import BY_HAND, RATE_LIMIT, ShownStatus, shown_statuses
+from catalog.words import length_of_time, plural
+
+if TYPE_CHECKING:
+    from catalog.dashboard.health import Health
+
+Status = MetadataFetchTask.Status
+
+# Beat sends a message for each sweep.
+BEAT_PATIENCE = timedelta(minutes=1)
+# What a sweep waits for at most while workers are busy with slices of other work.
+SWEEP_PATIENCE = timedelta(minutes=5)
+# A task that wants work and shows no sign of any for so long stands still.
+STANDS_STILL = timedelta(minutes=5)
+# How long a failure keeps Health from being green, unless what failed is tried again before.
+FAILED_WITHIN = timedelta(hours=24)
+# Active tasks that are looked at one by one, the newest.
+MOST_TASKS = 200
+# Errors of the API that tasks tell of themselves, or that pass without anybody doing anything.
+TOLD_BY_TASKS = ("forbidden", "quota_exhausted", "quota_reserved", "rate_limited")
+# A person has to do something about these.
+SERIOUS = ("authentication_failed", "forbidden", "internal_error")
+
+
+class Level(IntEnum):
+    """How bad something is; the worst is the least."""
+
+    DANGER = 0
+    WARNING = 1
+    INFO = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is not as it should be: what it is, why or what follows, and what to do.
+
+    `address` leads to the tasks that it is about; `details` and `command` are for operators.
+    """
+
+    level: Level
+    title: str
+    reason: str = ""
+    what_to_do: str = ""
+    address: str = ""
+    details: str = ""
+    command: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.level.name.lower()
+
+    @property
+    def icon(self) -> str:
+        return {Level.DANGER: "error", Level.WARNING: "warning", Level.INFO: "info"}[self.level]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is wrong with tasks, and how many of them want work."""
+
+    troubles: list[Trouble]
+    unfinished: int
+
+
+# --- parts
+
+
+def parts_in_trouble(found: Health, *, now: datetime, waiting: int) -> Iterator[Trouble]:
+    """Yield what is wrong with the parts, given how many tasks want work."""
+    if found.unusable_settings:
+        yield Trouble(
+            Level.DANGER,
+            "Soundcharts cannot be called",
+            what_to_do="Its settings cannot be used: have them corrected.",
+            details=found.unusable_settings,
+        )
+    if found.is_broker_answering is False:
+        # Without it nobody can be seen, so that nothing is known of workers and beat.
+        words = explain("broker_unreachable")
+        yield Trouble(Level.DANGER, words.title, words.meaning, words.what_to_do, details=words.for_operators)
+        return
+    if not found.workers:
+        yield _no_worker(found, now=now, waiting=waiting)
+    yield from _beat_trouble(found, now)
+
+
+def _no_worker(found: Health, *, now: datetime, waiting: int) -> Trouble:
+    since = f" {_for(found.worker_seen_at, now)}" if found.worker_seen_at else ""
+    waits = f"{plural(waiting, 'task')} {'waits' if waiting == 1 else 'wait'}." if waiting else ""
+    return Trouble(
+        Level.DANGER if waiting else Level.WARNING,
+        f"No worker online{since}",
+        waits or "No task can start.",
+        "Have a worker started.",
+        details="Start one, or see docs/operations.md:",
+        command="celery -A config worker",
+    )
+
+
+def _beat_trouble(found: Health, now: datetime) -> Iterator[Trouble]:
+    interval = timedelta(seconds=settings.SWEEP_SECONDS)
+    if found.beat_seen_at is None or now - found.beat_seen_at > 2 * interval + BEAT_PATIENCE:
+        since = f" {_for(found.beat_seen_at, now)}" if found.beat_seen_at else ""
+        yield Trouble(
+            Level.WARNING,
+            f"Scheduler offline{since}",
+            "Nothing refreshes automatically, and tasks that lost their worker wait.",
+            "Have the scheduler started.",
+            details="Start exactly one, or see docs/operations.md:",
+            command="celery -A config beat",
+        )
+        return
+    for title, due in found.missed_refreshes:
+        yield Trouble(
+            Level.WARNING,
+            "A refresh did not run",
+            f"{title} was due {due:%-d %b, %H:%M} UTC.",
+            "Run it from the schedule.",
+            address=reverse("admin:catalog_refreshpolicy_changelist"),
+            details="The scheduler's log says why.",
+        )
+    # Where there never was one, the first is still to come.
+    is_swept = found.swept_at is None or now - found.swept_at <= 2 * interval + SWEEP_PATIENCE
+    if found.workers and not is_swept:
+        yield Trouble(
+            Level.WARNING,
+            f"Housekeeping overdue {_for(found.swept_at, now)}",
+            "The workers are online and too busy, or stuck.",
+            "Have more workers started.",
+            details="Look into the workers' logs, or start more:",
+            command="celery -A config worker",
+        )
+
+
+def _for(seen_at: datetime | None, now: datetime) -> str:
+    return f"for {length_of_time((now - seen_at).total_seconds())}" if seen_at else ""
+
+
+# --- work
+
+
+def work_in_trouble(error: str, *, quota_remaining: int | None, is_worked_on: bool, now: datetime) -> Work:
+    """Return what stands still or has failed.
+
+    `error` is the code of an error of Soundcharts that lasts; where nothing `is_worked_on` for want of a
+    worker or the queue, that is the trouble of all tasks.
+    """
+    wanting = list(
+        MetadataFetchTask.objects.filter(status__in=(Status.PENDING, Status.RUNNING))
+        .annotate(
+            event_at=Subquery(
+                JobEvent.objects.filter(job=OuterRef("pk")).order_by("-last_at").values("last_at")[:1]
+            )
+        )
+        .order_by("-pk")[:MOST_TASKS]
+    )
+    statuses = shown_statuses(wanting)
+    troubles = [
+        *_paused(error, quota_remaining),
+        *_waiting(statuses),
+        *(_standing_still(wanting, statuses, now) if is_worked_on else ()),
+        *_failed(now),
+    ]
+    return Work(troubles, len(wanting))
+
+
+def _paused(error: str, quota_remaining: int | None) -> Iterator[Trouble]:
+    counts: dict[str, int] = dict(
+        MetadataFetchTask.objects.filter(status=Status.PAUSED)
+        .order_by()
+        .values_list("error_code")
+        .annotate(count=Count("pk"))
+    )
+    if "" in counts:
+        counts[BY_HAND] = counts.get(BY_HAND, 0) + counts.pop("")
+    by_hand = counts.pop(BY_HAND, 0)
+    if quota_remaining is not None and quota_remaining <= 0:
+        # Whatever tasks have paused for, there is this one reason now.
+        counts["quota_exhausted"] = sum(counts.pop(code, 0) for code in quota.QUOTA_CODES)
+    elif quota_remaining is not None and quota_remaining <= settings.SOUNDCHARTS_QUOTA_RESERVE:
+        counts["quota_reserved"] = sum(counts.pop(code, 0) for code in quota.QUOTA_CODES)
+    if error and error not in TOLD_BY_TASKS:
+        counts.setdefault(error, 0)
+    for code, count in sorted(counts.items()):
+        words = explain(code, is_of_paused=count > 0)
+        title, meaning, what_to_do = words.title, words.meaning, words.what_to_do
+        if code == "quota_reserved" and quota_remaining is not None and quota_remaining > 0:
+            title = f"Only {plural(quota_remaining, 'reserved call')} left"
+        if count:
+            meaning = f"{plural(count, 'task')} paused."
+        elif code in quota.QUOTA_CODES:
+            meaning, what_to_do = "Bulk work pauses until the quota renews.", ""
+        yield Trouble(
+            Level.DANGER if code in SERIOUS else Level.WARNING,
+            title,
+            meaning,
+            what_to_do,
+            address=_tasks(status__exact=Status.PAUSED) if count else "",
+            details=words.for_operators,
+        )
+    if by_hand:
+        yield Trouble(
+            Level.INFO,
+            f"{plural(by_hand, 'task')} paused by hand",
+            what_to_do=explain(BY_HAND).what_to_do,
+            address=_tasks(status__exact=Status.PAUSED),
+        )
+
+
+def _waiting(statuses: dict[int, ShownStatus]) -> Iterator[Trouble]:
+    groups: dict[str, list[ShownStatus]] = defaultdict(list)
+    for status in statuses.values():
+        if status.is_waiting and status.seconds is not None:
+            groups[status.head].append(status)
+    for group in groups.values():
+        first = min(group, key=lambda status: status.seconds or 0)
+        yield Trouble(
+            Level.INFO if first.code in ("", RATE_LIMIT) else Level.WARNING,
+            first.html,
+            f"{plural(len(group), 'task')}.",
+            address=_tasks(),
+        )
+
+
+def _standing_still(
+    wanting: Sequence[MetadataFetchTask], statuses: dict[int, ShownStatus], now: datetime
+) -> Iterator[Trouble]:
+    since: list[datetime] = []
+    for job in wanting:
+        if statuses[job.pk].is_waiting:
+            continue
+        event_at: datetime | None = job.event_at  # type: ignore[attr-defined]
+        signs = [job.created_at, *(at for at in (job.pace_at, event_at) if at is not None)]
+        if now - max(signs) > STANDS_STILL:
+            since.append(max(signs))
+    if since:
+        count = len(since)
+        yield Trouble(
+            Level.WARNING,
+            f"{plural(count, 'task')} {'stands' if count == 1 else 'stand'} still",
+            f"Nothing was done {_for(min(since), now)}.",
+            "Have a look at the workers, or start more.",
+            address=_tasks(),
+            details="Busy workers come to a task in turn; look into their logs for one that is stuck.",
+        )
+
+
+def _failed(now: datetime) -> Iterator[Trouble]:
+    """Yield what has failed lately and was not tried again; a person has seen the end of a single fetch."""
+    retries = MetadataFetchTask.objects.filter(parent=OuterRef("pk")).exclude(
+        # That is the metadata of what an import has found.
+        dedupe_key__startswith="imported:"
+    )
+    ended = MetadataFetchTask.objects.filter(
+        ~Exists(retries), completed_at__gte=now - FAILED_WITHIN, status__in=(Status.COMPLETED, Status.FAILED)
+    ).exclude(task_type__in=(MetadataFetchTask.Type.METADATA, MetadataFetchTask.Type.AUDIENCE))
+    whole = ended.filter(status=Status.FAILED).exclude(error_code="all_failed").order_by()
+    for code, count in whole.values_list("error_code").annotate(count=Count("pk")).order_by("error_code"):
+        words = explain(code)
+        if not words.is_best_left:
+            yield Trouble(
+                Level.WARNING,
+                f"{plural(count, 'task')} failed",
+                f"{words.title}.",
+                words.what_to_do,
+                address=_tasks(status__exact=Status.FAILED),
+                details=words.for_operators,
+            )
+    failures = FailureCount.objects.filter(job__in=ended).order_by()
+    for code, count in failures.values_list("code").annotate(count=Sum("count")).order_by("code"):
+        words = explain(code)
+        if not words.is_best_left:
+            yield Trouble(
+                Level.WARNING,
+                f"{plural(count, 'track')} failed in the last 24 hours",
+                f"{words.title}.",
+                "Retry them from their task.",
+                address=_tasks(failures="yes", period="7"),
+            )
+
+
+def _tasks(**query: str) -> str:
+    address = reverse("admin:catalog_metadatafetchtask_changelist")
+    return f"{address}?{urlencode(query)}" if query else address
