@@ -1,13 +1,12 @@
 """The list of tracks: its filters, its order, and pages that cost the same wherever they are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 from django.contrib import admin
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
-from django.db.models.expressions import BaseExpression
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from unfold.contrib.filters.admin import DropdownFilter, RangeNumericListFilter, TextFilter
@@ -15,6 +14,7 @@ from unfold.views import ChangeList
 
 from catalog.admin.audience_list import attach_audiences
 from catalog.admin.keys import as_ranges
+from catalog.admin.track_order import TrackOrder
 from catalog.models import Track, TrackQuerySet
 from catalog.selection import AUDIENCE, FRESHNESS, TrackFilter, known_genres
 
@@ -136,7 +136,7 @@ class TrackPaginator(Paginator):  # type: ignore[type-arg]
 
     template_name = "catalog/track_pages.html"
 
-    def __init__(self, selection: TrackFilter, order: Sequence[Any], per_page: int) -> None:
+    def __init__(self, selection: TrackFilter, order: TrackOrder, per_page: int) -> None:
         super().__init__(Track.objects.all(), per_page)
         self.selection = selection
         self.order = order
@@ -176,22 +176,24 @@ class TrackPaginator(Paginator):  # type: ignore[type-arg]
         return Page([tracks[key] for key in keys if key in tracks], number, self)
 
     def _keys(self, bottom: int, top: int) -> list[int]:
-        if self.selection.search and self.order in (["pk"], ["-pk"]):
-            return sorted(self._found[: self.count], reverse=self.order == ["-pk"])[bottom:top]
-        keys = self._ordered().values_list("pk", flat=True)
+        if self.selection.search and self.order.is_by_key:
+            return sorted(self._found[: self.count], reverse=self.order.is_descending)[bottom:top]
+        # Without a filter, and where most tracks meet it, the order's own index is walked.
+        by_index = self.is_cut or self.selection.is_everything
         if not self.is_cut and bottom > self.count // 2:
             # From the end: what stands before a page is read, too.
-            return list(keys.reverse()[self.count - top : self.count - bottom])[::-1]
-        return list(keys[bottom:top])
+            return self.order.slice_from_end(
+                self._unordered(), self.count - top, self.count - bottom, by_index=by_index
+            )
+        return self.order.slice(self._unordered(), bottom, top, by_index=by_index)
 
     def _selected(self) -> TrackQuerySet:
         return self.selection.apply(Track.objects.order_by())
 
-    def _ordered(self) -> TrackQuerySet:
+    def _unordered(self) -> TrackQuerySet:
         if self.selection.search:
-            return Track.objects.filter(pk__in=self._found[: self.count]).order_by(*self.order)
-        tracks = self.selection.apply(Track.objects.all(), by="order" if self.is_cut else "filter")
-        return tracks.order_by(*self.order)
+            return Track.objects.filter(pk__in=self._found[: self.count])
+        return self.selection.apply(Track.objects.all(), by="order" if self.is_cut else "filter")
 
 
 # What it means that nothing is in a list of what is not well. For other filters it is no news.
@@ -231,18 +233,16 @@ class TrackList(ChangeList):
         return dict(list(known.items())[:1])
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Track]) -> list[Any]:
-        """Return the order: newest first, or by a column, and there by key in the same direction."""
+        return self._order().terms
+
+    def _order(self) -> TrackOrder:
+        """Return the order: newest first, or by a column."""
         for index, order in self.get_ordering_field_columns().items():
-            field = self.get_ordering_field(self.list_display[index])
-            if isinstance(field, BaseExpression):
-                return [field.desc(), "-pk"] if order == "desc" else [field.asc(), "pk"]
-            return [f"-{field}", "-pk"] if order == "desc" else [field, "pk"]
-        return ["-pk"]
+            return TrackOrder(self.get_ordering_field(self.list_display[index]), order == "desc")
+        return TrackOrder()
 
     def get_results(self, request: HttpRequest) -> None:
-        self.paginator = TrackPaginator(
-            self.selection, self.get_ordering(request, self.queryset), self.list_per_page
-        )
+        self.paginator = TrackPaginator(self.selection, self._order(), self.list_per_page)
         self.result_count = self.paginator.count
         page = self.paginator.page(self.page_num)
         self.page_num, self.result_list = page.number, page.object_list

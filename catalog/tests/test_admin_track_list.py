@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
@@ -13,11 +14,20 @@ from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains
 
 from catalog.admin import track_list
+from catalog.admin.track_order import TrackOrder
 from catalog.models import Track
 from catalog.tests.conftest import SONGS
 
 LIST = "/admin/catalog/track/"
-COLUMNS = {1: "name", 2: "isrc", 3: "label", 4: "genre", 5: "release_date", 6: "metadata_fetched_at"}
+COLUMNS = {
+    1: "name",
+    2: "isrc",
+    3: "label",
+    4: "genre",
+    5: "release_date",
+    6: "metadata_fetched_at",
+    7: "audience_total",
+}
 
 
 def page_of(client: Client, **query: object) -> list[int]:
@@ -29,14 +39,17 @@ def page_of(client: Client, **query: object) -> list[int]:
 
 @pytest.fixture
 def catalogue(db) -> list[int]:
-    """The keys of 205 tracks, five pages; every third is rock, and every name but the first has a twin."""
+    """The keys of 205 tracks, five pages; every third is rock, and every name but the first has a twin.
+
+    Some lack an ISRC, a label, a date or a fetch.
+    """
     now = timezone.now()
     tracks = Track.objects.bulk_create(
         Track(
             uuid=SONGS.song_uuid(n),
             name=f"Song {(n + 1) // 2:03}",
-            isrc=f"ISRC{n % 50}",
-            label=f"{'LABEL' if n % 2 else 'Label'} {n % 70}",
+            isrc=f"ISRC{n % 50}" if n % 5 else "",
+            label=f"{'LABEL' if n % 2 else 'Label'} {n % 70}" if n % 6 else "",
             genre="rock" if n % 3 == 0 else "pop",
             release_date=date(1990, 1, 1) + timedelta(days=n % 100) if n % 7 else None,
             metadata_fetched_at=now - timedelta(days=n) if n % 4 else None,
@@ -65,6 +78,44 @@ def test_all_pages_together_are_the_list_in_its_order(staff_client, catalogue, q
     assert shown == page_keys
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("order", [f"{sign}{column}" for column in COLUMNS for sign in ("", "-")])
+def test_what_is_empty_comes_last_in_both_directions(staff_client, make_track, order):
+    full = make_track(
+        1,
+        **dict.fromkeys(("name", "isrc", "label", "genre"), "a"),
+        release_date=date(2019, 3, 29),
+        metadata_fetched_at=timezone.now(),
+        audience_total=5,
+    )
+    empty = [make_track(number).pk for number in (2, 3)]
+
+    assert page_of(staff_client, o=order) == [full.pk, *sorted(empty, reverse=order.startswith("-"))]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_descending", [True, False])
+@pytest.mark.parametrize(
+    ("column", "index"),
+    [("release_date", "track_by_release_date"), ("metadata_fetched_at", "track_fetched")],
+)
+def test_an_order_walks_its_index_for_what_has_a_value_and_for_what_is_empty(column, index, is_descending):
+    now = timezone.now()
+    values = {"release_date": date(2000, 1, 1), "metadata_fetched_at": now}
+    Track.objects.bulk_create(
+        Track(uuid=SONGS.song_uuid(number), **(values if number % 2 else {})) for number in range(3000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE catalog_track")
+    order = TrackOrder(column, is_descending)
+
+    for tracks in order.lists(Track.objects.all(), by_index=True):
+        plan = tracks.values_list("pk", flat=True)[:50].explain()
+        assert index in plan
+        assert "TEMP B-TREE" not in plan
+        assert "Sort" not in plan
+
+
 def expected_keys(query: dict[str, str], order: str) -> list[int]:
     """Return the keys of a filtered list in an order, as plain queries find them."""
     tracks = Track.objects.all()
@@ -72,13 +123,16 @@ def expected_keys(query: dict[str, str], order: str) -> list[int]:
         tracks = tracks.filter(genre=query["genre"])
     if not order:
         return list(tracks.order_by("-pk").values_list("pk", flat=True))
-    sign = "-" if order.startswith("-") else ""
-    if order.lstrip("-") == "3":
-        keyed = sorted(tracks, key=lambda track: (track.label.upper(), track.pk), reverse=bool(sign))
-        return [track.pk for track in keyed]
-    return list(
-        tracks.order_by(f"{sign}{COLUMNS[int(order.lstrip('-'))]}", f"{sign}pk").values_list("pk", flat=True)
-    )
+    is_descending = order.startswith("-")
+    column = COLUMNS[int(order.lstrip("-"))]
+
+    def value_of(track: Track) -> Any:
+        value = getattr(track, column)
+        return value.upper() if column == "label" else value
+
+    found = sorted(tracks, key=lambda track: track.pk, reverse=is_descending)
+    filled = sorted((track for track in found if value_of(track)), key=value_of, reverse=is_descending)
+    return [track.pk for track in (*filled, *(track for track in found if not value_of(track)))]
 
 
 @pytest.mark.django_db
