@@ -21,12 +21,14 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
-from catalog import schedule
+from catalog import heartbeats, jobs, schedule
 
 logger = logging.getLogger(__name__)
 
 # Seconds before the database is asked again after it gave an error.
 RETRY_SECONDS = 5.0
+# ... and before what failed for a reason that nobody foresaw is tried again.
+RETRY_AFTER_ERROR = 60.0
 # A run that was so far in the future was written down by a clock that was wrong.
 CLOCK_TOLERANCE = timedelta(hours=1)
 # Touched at every turn: the health check looks at its age.
@@ -48,7 +50,12 @@ class Scheduler(DatabaseScheduler):
 
     Entry = Row
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._failed: set[str] = set()
+        super().__init__(*args, **kwargs)
+
     def setup_schedule(self) -> None:
+        heartbeats.note_outcome(heartbeats.Kind.BEAT)
         schedule.ensure_entries()
         super().setup_schedule()
 
@@ -65,11 +72,36 @@ class Scheduler(DatabaseScheduler):
             wait: float = super().tick(*args, **kwargs)
         except AnyDatabaseError as error:
             logger.warning("beat waits for the database: %s", str(error).strip())
-            # Whatever was being read is read again from the beginning.
-            self._initial_read, self._heap = True, None
-            wait = RETRY_SECONDS
+            wait = self._begin_anew()
+        except Exception as unexpected:
+            # Beat must not die of one row: nothing else would run any more.
+            self._note_failed("beat", unexpected)
+            wait = self._begin_anew()
+        else:
+            self._note_well("beat")
         SIGN_OF_LIFE.touch()
         return wait
+
+    def _note_failed(self, name: str, unexpected: Exception) -> None:
+        """Note an unexpected error for Health, with its reference in the log."""
+        error = jobs.internal_error(unexpected, during=name)
+        self._failed.add(name)
+        try:
+            heartbeats.note_outcome(heartbeats.Kind.BEAT, reference=error.reference)
+        except AnyDatabaseError:
+            logger.warning("%s: not noted for Health, reference %s", name, error.reference)
+
+    def _note_well(self, name: str) -> None:
+        """Note that all works again, once what failed has worked."""
+        if name in self._failed:
+            self._failed.discard(name)
+            if not self._failed:
+                heartbeats.note_outcome(heartbeats.Kind.BEAT)
+
+    def _begin_anew(self) -> float:
+        """Read again, from the beginning, whatever was being read; return the wait until then."""
+        self._initial_read, self._heap = True, None
+        return RETRY_SECONDS
 
     def apply_entry(self, entry: Row, producer: Any = None) -> None:
         """Send a row's message, and say in one line if the broker does not take it."""
@@ -109,10 +141,16 @@ class Scheduler(DatabaseScheduler):
         if refresh is None or not state.is_due:
             return state
         try:
-            return schedstate(False, self._run_if_due(refresh))
+            wait = self._run_if_due(refresh)
+            self._note_well(entry.name)
+            return schedstate(False, wait)
         except AnyDatabaseError as error:
             logger.warning("%s: tried again soon: %s", entry.name, str(error).strip())
             return schedstate(False, RETRY_SECONDS)
+        except Exception as unexpected:
+            # The other rows have their turn all the same.
+            self._note_failed(entry.name, unexpected)
+            return schedstate(False, RETRY_AFTER_ERROR)
 
     def _run_if_due(self, refresh: schedule.Refresh) -> float:
         """Run a refresh if its row, which nobody else can change meanwhile, says so; return the wait."""

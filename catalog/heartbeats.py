@@ -58,6 +58,13 @@ def note_seen_from_outside(kind: str, name: str = "") -> None:
             connection.close()
 
 
+def note_outcome(kind: str, *, reference: str = "") -> None:
+    """Note the reference of an unexpected error that a regular deed met; without one, that it works."""
+    failed_at = Now() if reference else None
+    seen = Heartbeat.objects.filter(kind=kind, name="").exclude(reference=reference)
+    seen.update(reference=reference, failed_at=failed_at)
+
+
 def forget_old() -> None:
     """Forget the processes that were not seen for a week."""
     Heartbeat.objects.filter(seen_at__lt=Now() - timedelta(days=KEPT_DAYS)).delete()

@@ -12,7 +12,15 @@ from django.db.models.functions import Now
 
 from catalog.models import ApiAccount
 from soundcharts.audience import PlatformForbidden
-from soundcharts.errors import QuotaExhausted, QuotaReserved, RateLimited, SoundchartsError
+from soundcharts.errors import (
+    AuthenticationFailed,
+    Forbidden,
+    QuotaExhausted,
+    QuotaReserved,
+    RateLimited,
+    SoundchartsError,
+)
+from soundcharts.payloads import Usage
 from soundcharts.service import SoundchartsService, get_service
 
 logger = logging.getLogger(__name__)
@@ -27,6 +35,8 @@ _noted_at: dict[str, float] = {}
 
 # The reasons for a pause that end by themselves.
 QUOTA_CODES = (QuotaExhausted.code, QuotaReserved.code)
+# Those that end by themselves where the free usage call was refused at the pause, and works again.
+CREDENTIAL_CODES = (AuthenticationFailed.code, Forbidden.code)
 
 
 def usable_service() -> SoundchartsService | None:
@@ -86,26 +96,45 @@ def note_error(service: SoundchartsService, error: SoundchartsError) -> None:
     _set(service.account, last_error=error.code, last_error_message=str(error)[:1000], last_error_at=Now())
 
 
-def is_back() -> bool | None:
-    """Ask, free of charge and not too often, whether there are calls for bulk work again.
+def ask_usage() -> Usage | None:
+    """Ask, free of charge and not too often, what the account may still spend.
 
-    Returns None when it is too early to ask, or when Soundcharts does not tell.
+    Returns None when it is too early to ask, or when Soundcharts refuses or does not answer.
     """
-    service = get_service()
+    if (service := usable_service()) is None:
+        return None
     ApiAccount.objects.get_or_create(fingerprint=service.account)
     due = Q(checked_at=None) | Q(checked_at__lt=Now() - timedelta(seconds=CHECK_EVERY))
     if not ApiAccount.objects.filter(due, fingerprint=service.account).update(checked_at=Now()):
         return None
     try:
-        remaining = service.get_usage().quota_remaining
+        usage = service.get_usage()
     except SoundchartsError as error:
         logger.warning("the quota could not be asked for: %s", error)
         note_error(service, error)
         return None
-    if remaining is None:
-        return None
-    _set(service.account, quota_remaining=remaining, observed_at=Now(), answered_at=Now())
-    return remaining > settings.SOUNDCHARTS_QUOTA_RESERVE
+    if usage.quota_remaining is not None:
+        _set(service.account, quota_remaining=usage.quota_remaining, observed_at=Now(), answered_at=Now())
+    return usage
+
+
+def allows_bulk_work(usage: Usage) -> bool:
+    """Return whether there are calls for bulk work; false where Soundcharts does not tell."""
+    remaining = usage.quota_remaining
+    return remaining is not None and remaining > settings.SOUNDCHARTS_QUOTA_RESERVE
+
+
+def is_account_refused() -> bool:
+    """Ask, free of charge, whether Soundcharts refuses our credentials for everything."""
+    if (service := usable_service()) is None:
+        return True
+    try:
+        service.get_usage()
+    except (AuthenticationFailed, Forbidden):
+        return True
+    except SoundchartsError as error:
+        logger.warning("it could not be asked whether the account is refused: %s", error)
+    return False
 
 
 def _write(service: SoundchartsService) -> None:

@@ -85,10 +85,13 @@ def fetch_all_tracks_metadata() -> None:
 @shared_task
 def sweep_jobs() -> None:
     """Revive what has lost its worker, and count what pages show."""
-    heartbeats.note_seen(heartbeats.Kind.SWEEP)
-    jobs.sweep()
-    heartbeats.forget_old()
-    snapshots.take_snapshot()
+    steps = jobs.Steps("housekeeping")
+    steps.take(lambda: heartbeats.note_seen(heartbeats.Kind.SWEEP))
+    jobs.sweep(steps)
+    steps.take(heartbeats.forget_old)
+    steps.take(snapshots.take_snapshot)
+    reference = steps.error.reference if steps.error else ""
+    heartbeats.note_outcome(heartbeats.Kind.SWEEP, reference=reference)
 
 
 def _fetch_track(task: "Task[Any, Any]", track_uuid: str, request: Callable[..., jobs.Requested]) -> None:

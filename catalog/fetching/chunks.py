@@ -68,6 +68,9 @@ def work_on_job(
 
 def _work_for_a_slice(job_id: int, *, celery_task_id: str, is_stopping: Callable[[], bool]) -> None:
     deadline = time.monotonic() + settings.WORK_SLICE_SECONDS
+    if problem := quota.why_unusable():
+        jobs.pause_for_settings(job_id, problem)
+        return
     service = get_service()
     shift = Shift(job_id, service, celery_task_id=celery_task_id)
 

@@ -7,7 +7,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import connection
 
-from catalog import jobs
+from catalog import jobs, quota
 from catalog.fetching.imports import why_listing_failed
 from catalog.models import FetchChunk, MetadataFetchTask
 from soundcharts.audience import PlatformForbidden
@@ -47,6 +47,8 @@ def is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChun
         return True
     if error.stops_all and not ends_job(error, job):
         _pause(job, chunk, code=error.code, reason=str(error))
+        if error.code in quota.CREDENTIAL_CODES and quota.is_account_refused():
+            jobs.note_usage_refused(job)
         return True
     if isinstance(error, RateLimited):
         delay = jobs.Delay(error.retry_after or 60, is_attempt=False)

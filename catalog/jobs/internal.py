@@ -4,14 +4,15 @@ The reference also stands in the log line with the traceback, so that operators 
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from catalog.jobs import events
@@ -21,6 +22,7 @@ from catalog.models import FetchChunk, MetadataFetchTask
 from soundcharts.errors import SoundchartsError
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 INTERNAL_ERROR = "internal_error"
 # Unexpected errors in a row, without any outcome between them, after which a job pauses.
@@ -139,6 +141,34 @@ def note_put_aside(job_id: int, error: InternalError) -> None:
         ).update(error_code=INTERNAL_ERROR, error_message=text)
         if waits:
             events.note(job_id, events.Kind.WAITING, code=INTERNAL_ERROR, text=text)
+
+
+class Steps:
+    """Steps of housekeeping that need not wait for each other: one that fails keeps none from being done."""
+
+    def __init__(self, during: str) -> None:
+        self._during = during
+        self.error: InternalError | None = None
+
+    def take(self, step: Callable[[], T]) -> T | None:
+        """Return what a step returns, None where it fails; the last error is kept."""
+        try:
+            return step()
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as unexpected:
+            self.error = internal_error(unexpected, during=self._during)
+            if isinstance(unexpected, OperationalError | InterfaceError) and not connection.in_atomic_block:
+                connection.close()  # The next step gets a new one.
+            return None
+
+    def take_for_job(self, job_id: int, step: Callable[[], T]) -> T | None:
+        """Take a step that is about one job, which is told of an unexpected error, too."""
+        before = self.error
+        result = self.take(step)
+        if (error := self.error) is not None and error is not before:
+            self.take(lambda: note_internal_error(job_id, error))
+        return result
 
 
 def _reason_of(error: BaseException) -> str:

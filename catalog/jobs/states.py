@@ -11,6 +11,7 @@ from catalog import doorbell
 from catalog.jobs import events, pace
 from catalog.jobs.events import Kind, User
 from catalog.models import FetchChunk, FetchFailure, MetadataFetchTask
+from soundcharts.errors import AuthenticationFailed
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,27 @@ def pause_job(
         text="" if code == BY_HAND else reason,
         error_code=code,
         error_message=reason,
+        usage_refused=False,
     )
+
+
+def pause_for_settings(job_id: int, problem: str) -> None:
+    """Pause a job for which no call can be made, since the settings make no sense; the sweep resumes it."""
+    job = MetadataFetchTask.objects.filter(pk=job_id, status__in=(Status.PENDING, Status.RUNNING)).first()
+    if job is None:
+        return
+    logger.error("job %s: paused: %s", job_id, problem)
+    pause_job(job, code=AuthenticationFailed.code, reason=problem)
+    note_usage_refused(job)
+
+
+def note_usage_refused(job: MetadataFetchTask) -> None:
+    """Note that the free usage call is refused, too, while a job is paused for its credentials.
+
+    The sweep then resumes the job once that call works.
+    """
+    paused = MetadataFetchTask.objects.filter(pk=job.pk, status=Status.PAUSED, error_code=job.error_code)
+    paused.update(usage_refused=True)
 
 
 def resume_job(job: MetadataFetchTask, *, by: User = None, reason: str = "") -> bool:
@@ -121,6 +142,7 @@ def resume_job(job: MetadataFetchTask, *, by: User = None, reason: str = "") -> 
             not_before=None,
             unreadable_tries=0,
             internal_errors=0,
+            usage_refused=False,
         )
     return ring(job.pk)
 

@@ -18,8 +18,8 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 from django_celery_beat.schedulers import DatabaseScheduler
 
-from catalog import beat, jobs, schedule
-from catalog.models import MetadataFetchTask, RefreshPolicy
+from catalog import beat, heartbeats, jobs, schedule
+from catalog.models import Heartbeat, MetadataFetchTask, RefreshPolicy
 from catalog.tests.together import Meanwhile, all_at_once
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import BASE_DIR, database_url, die_before, startup_code, wait_until
@@ -343,3 +343,35 @@ def test_a_run_that_fails_is_tried_again(due, monkeypatch):
         tick_for_all(running)
     assert row().total_run_count == 0
     wait_until(lambda: running.tick() and row().total_run_count == 1)
+
+
+# --- errors that nobody foresaw
+
+
+def test_a_refresh_that_breaks_keeps_beat_alive_and_is_noted_for_health_until_it_works(
+    due, monkeypatch, caplog
+):
+    heartbeats.note_seen(Heartbeat.Kind.BEAT)
+    running = scheduler()
+    with monkeypatch.context() as broken:
+        broken.setattr(schedule, "run", lambda refresh: 1 / 0)
+        running.tick()
+    sign = Heartbeat.objects.get(kind=Heartbeat.Kind.BEAT)
+    assert sign.reference in caplog.text
+    assert sign.failed_at is not None
+    # Nothing of the run was written down, so it is still due.
+    assert row().total_run_count == 0
+    running._heap = None
+    tick_for_all(running)
+    assert (row().total_run_count, MetadataFetchTask.objects.count()) == (1, 1)
+    sign.refresh_from_db()
+    assert (sign.reference, sign.failed_at) == ("", None)
+
+
+def test_a_turn_of_beat_that_breaks_is_followed_by_the_next(due, monkeypatch):
+    running = scheduler()
+    with monkeypatch.context() as broken:
+        broken.setattr(DatabaseScheduler, "tick", lambda self: 1 / 0)
+        assert running.tick() == beat.RETRY_SECONDS
+    tick_for_all(running)
+    assert MetadataFetchTask.objects.count() == 1
