@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -12,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from catalog import doorbell
-from catalog.admin.refusing import why_no_part
+from catalog.admin.refusing import may_see_failures, why_no_part
 from catalog.dashboard.calls import Calls, calls
 from catalog.dashboard.health import health
 from catalog.dashboard.running import active_jobs
@@ -23,7 +24,6 @@ from catalog.snapshots import current_counts, failures_since
 
 TRACKS = "catalog.view_track"
 TASKS = "catalog.view_metadatafetchtask"
-FAILURES = "catalog.view_fetchfailure"
 
 # What the browser is told: there are active jobs, or the last of them has ended.
 JOBS_ACTIVE = "jobs-active"
@@ -38,7 +38,10 @@ def add_dashboard(request: HttpRequest, context: Context) -> Context:
     context |= {"title": "Dashboard", "sees_tracks": sees_tracks, "sees_tasks": sees_tasks}
     if sees_tracks or sees_tasks:
         counts = current_counts()
-        context |= _catalogue(request, counts) | _failures(request, counts)
+        context |= _catalogue(request, counts)
+        context |= {"sees_failures": may_see_failures(request)}
+        if sees_tasks and may_see_failures(request):
+            context |= _failures(counts)
     if sees_tasks:
         account = current_account()
         spent = calls(account)
@@ -74,7 +77,9 @@ def _show_catalogue(request: HttpRequest) -> HttpResponse:
 
 
 def _show_failures(request: HttpRequest) -> HttpResponse:
-    return render(request, "catalog/dashboard/failures.html", _failures(request, current_counts()))
+    if not may_see_failures(request):
+        raise PermissionDenied
+    return render(request, "catalog/dashboard/failures.html", _failures(current_counts()))
 
 
 def _show_jobs(request: HttpRequest) -> HttpResponse:
@@ -117,13 +122,13 @@ def _catalogue(request: HttpRequest, counts: CatalogueSnapshot) -> Context:
     }
 
 
-def _failures(request: HttpRequest, counts: CatalogueSnapshot) -> Context:
+def _failures(counts: CatalogueSnapshot) -> Context:
     since = failures_since(counts.taken_at)
-    list_address = reverse("admin:catalog_fetchfailure_changelist") if request.user.has_perm(FAILURES) else ""
+    list_address = reverse("admin:catalog_fetchfailure_changelist")
 
     def address(code: str) -> str:
         query = urlencode({"code": code, "created_at__gte": since.isoformat()})
-        return f"{list_address}?{query}" if list_address else ""
+        return f"{list_address}?{query}"
 
     return {
         "counts": counts,

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path
@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 
 from catalog.admin.csv_export import in_steps, stream_csv
 from catalog.admin.keys import page_in
-from catalog.admin.refusing import why_no_part
+from catalog.admin.refusing import may_see_failures, why_no_part
 from catalog.models import ImportRow, MetadataFetchTask
 
 Outcome = ImportRow.Outcome
@@ -29,6 +29,7 @@ OUTCOME_COLOURS = {
     Outcome.INVALID: "warning",
     Outcome.FAILED: "danger",
 }
+OF_FAILURES = (Outcome.NOT_FOUND, Outcome.FAILED)
 COLUMNS = ("Number", "Line", "Entry", "Outcome", "Message", "Track UUID", "Track")
 
 
@@ -52,7 +53,12 @@ class ImportReportMixin(ModelAdmin):
         if (refusal := why_no_part(request, may_see=self.has_view_permission(request))) is not None:
             return refusal
         job = self._import_to_show(request, job_id)
-        context = _report_of(job, outcome=request.GET.get("outcome", ""), page=request.GET.get("page", ""))
+        context = _report_of(
+            _rows_to_show(request, job),
+            outcome=request.GET.get("outcome", ""),
+            page=request.GET.get("page", ""),
+        )
+        context |= {"job": job, "hides_failures": not may_see_failures(request)}
         if request.headers.get("HX-Request"):
             return render(request, "catalog/import_rows.html", context)
         frame = {**self.admin_site.each_context(request), "title": f"Report of {job}", "opts": self.opts}
@@ -61,7 +67,7 @@ class ImportReportMixin(ModelAdmin):
     def import_rows_file_view(self, request: HttpRequest, job_id: int) -> StreamingHttpResponse:
         """The whole report, or one outcome of it, as CSV."""
         job = self._import_to_show(request, job_id)
-        rows = _rows_of(job, request.GET.get("outcome", "")).values_list(
+        rows = _of_outcome(_rows_to_show(request, job), request.GET.get("outcome", "")).values_list(
             "number", "line", "item", "outcome", "message", "track__uuid", "track__name"
         )
         lines = (_line(*values) for values in in_steps(rows, by="number"))
@@ -76,24 +82,25 @@ class ImportReportMixin(ModelAdmin):
         return job
 
 
-def _rows_of(job: MetadataFetchTask, outcome: str) -> Any:
+def _rows_to_show(request: HttpRequest, job: MetadataFetchTask) -> QuerySet[ImportRow]:
     rows = ImportRow.objects.filter(job=job).order_by("number")
+    return rows if may_see_failures(request) else rows.exclude(outcome__in=OF_FAILURES)
+
+
+def _of_outcome(rows: QuerySet[ImportRow], outcome: str) -> QuerySet[ImportRow]:
     return rows.filter(outcome=outcome) if outcome in Outcome.values else rows
 
 
-def _report_of(job: MetadataFetchTask, *, outcome: str, page: str) -> dict[str, Any]:
+def _report_of(rows: QuerySet[ImportRow], *, outcome: str, page: str) -> dict[str, Any]:
     chosen = outcome if outcome in Outcome.values else ""
-    counted = dict(
-        ImportRow.objects.filter(job=job).order_by().values_list("outcome").annotate(count=Count("pk"))
-    )
+    counted = dict(rows.order_by().values_list("outcome").annotate(count=Count("pk")))
     total = counted.get(chosen, 0) if chosen else sum(counted.values())
     last = max(1, -(-total // ROWS_PER_PAGE))
     number = page_in(page, last=last)
     first = (number - 1) * ROWS_PER_PAGE
-    rows = _rows_of(job, chosen).select_related("track")[first : first + ROWS_PER_PAGE]
+    shown = _of_outcome(rows, chosen).select_related("track")[first : first + ROWS_PER_PAGE]
     return {
-        "job": job,
-        "rows": [(row, OUTCOME_COLOURS[Outcome(row.outcome)]) for row in rows],
+        "rows": [(row, OUTCOME_COLOURS[Outcome(row.outcome)]) for row in shown],
         "chosen": chosen,
         "filters": [("", "All", sum(counted.values()))]
         + [(value, label, counted[value]) for value, label in Outcome.choices if counted.get(value)],

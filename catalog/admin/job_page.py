@@ -59,12 +59,13 @@ def find_job(job_id: int) -> MetadataFetchTask | None:
     return found.filter(pk=job_id).first()
 
 
-def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]:
+def page_context(job: MetadataFetchTask, *, may_control: bool, may_see_failures: bool) -> dict[str, Any]:
     """Return what the page shows of a job that `find_job` found."""
     now: datetime = job.database_now  # type: ignore[attr-defined]
     account = current_account()
     quota_left = account.quota_remaining if account else None
     groups = failure_groups(job, quota_left=quota_left)
+    shown = job.failures.select_related("track")
     is_saving = job.status in STOPPED and job.remaining_tracks > 0 and jobs.is_under_way(job.pk)
     status = shown_status(job)
     return {
@@ -74,6 +75,7 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
         "is_live": job.is_active or is_saving,
         "is_saving": is_saving,
         "may_control": may_control,
+        "may_see_failures": may_see_failures,
         "can_pause": Status.PAUSED in TRANSITIONS[job.status],
         "can_resume": job.status == Status.PAUSED,
         "can_cancel": Status.CANCELLED in TRANSITIONS[job.status],
@@ -88,8 +90,8 @@ def page_context(job: MetadataFetchTask, *, may_control: bool) -> dict[str, Any]
         "remaining_price": _remaining_price(job, quota_left) if job.is_active else "",
         "account": account,
         "announcement": _announcement(job, status, is_saving=is_saving),
-        "failure_groups": groups,
-        "failures": list(job.failures.select_related("track")[:SHOWN_FAILURES]) if groups else [],
+        "failure_groups": groups if may_see_failures else [],
+        "failures": list(shown[:SHOWN_FAILURES]) if groups and may_see_failures else [],
         "failures_address": reverse("admin:catalog_fetchfailure_changelist") + f"?job__id__exact={job.pk}",
         "events": list(job.events.select_related("person").order_by("-last_at", "-pk")[:MOST_EVENTS]),
         "follow_ups": list(job.follow_ups.all()[:20]),

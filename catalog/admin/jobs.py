@@ -39,7 +39,7 @@ from catalog.admin.job_list import (
 )
 from catalog.admin.job_page import confirmation, find_job, page_context
 from catalog.admin.keys import key_in
-from catalog.admin.refusing import ReadOnlyAdmin, why_no_part
+from catalog.admin.refusing import ReadOnlyAdmin, may_see_failures, why_no_part
 from catalog.models import MetadataFetchTask
 from catalog.words import plural
 
@@ -182,9 +182,11 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         return response
 
     def _page_context(self, request: HttpRequest, job: MetadataFetchTask) -> dict[str, Any]:
-        may_see_failures = request.user.has_perm("catalog.view_fetchfailure")
-        context = page_context(job, may_control=self.has_control_permission(request))
-        return context | {"may_see_failures": may_see_failures}
+        return page_context(
+            job,
+            may_control=self.has_control_permission(request),
+            may_see_failures=may_see_failures(request),
+        )
 
     @method_decorator(never_cache)
     def progress_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
@@ -209,7 +211,7 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
     @method_decorator(never_cache)
     def failures_csv_view(self, request: HttpRequest, job_id: int) -> StreamingHttpResponse:
         """A job's failures as a file."""
-        if not self.has_view_permission(request):
+        if not (self.has_view_permission(request) and may_see_failures(request)):
             raise PermissionDenied
         job = get_object_or_404(MetadataFetchTask, pk=job_id)
         return failures_as_csv(job, code=request.GET.get("code", ""))
@@ -220,7 +222,9 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         self, verb: str, control: Callable[[HttpRequest, MetadataFetchTask], MetadataFetchTask]
     ) -> Callable[..., HttpResponse]:
         def view(request: HttpRequest, job_id: int) -> HttpResponse:
-            if not self.has_control_permission(request):
+            # One code of failures tells of what failed.
+            is_by_code = "code" in request.GET or bool(request.POST.get("code"))
+            if not self.has_control_permission(request) or (is_by_code and not may_see_failures(request)):
                 raise PermissionDenied
             if request.method == "GET" and verb in CONFIRMED:
                 return self._ask(request, get_object_or_404(MetadataFetchTask, pk=job_id), verb)

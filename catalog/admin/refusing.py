@@ -26,6 +26,11 @@ def why_no_part(request: HttpRequest, *, may_see: bool) -> HttpResponse | None:
     return None
 
 
+def may_see_failures(request: HttpRequest) -> bool:
+    """Return whether this user may see which tracks and rows failed, and why; how many did is no secret."""
+    return request.user.has_perm("catalog.view_fetchfailure")
+
+
 class RefusingAdmin(NewestFirst, ModelAdmin):
     """An admin that answers 403 to an action that this user may not take; Django's would ignore it."""
 

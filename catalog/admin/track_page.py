@@ -19,7 +19,7 @@ from unfold.decorators import action
 from catalog.admin.answers import why_not_fetched
 from catalog.admin.forms import FetchNowForm, TrackForm
 from catalog.admin.keys import key_in, page_in
-from catalog.admin.refusing import RefusingAdmin
+from catalog.admin.refusing import RefusingAdmin, may_see_failures
 from catalog.admin.shared_forms import SharedPage
 from catalog.admin.track_story import LAST_PAGE, Answer, Story, answer_of, timeline
 from catalog.fetching import fetch_track_now
@@ -129,7 +129,7 @@ class TrackPage(SharedPage, RefusingAdmin):
         if not self.has_view_or_change_permission(request, track):
             raise PermissionDenied
         page = page_in(request.GET.get("p", ""), last=LAST_PAGE)
-        events, has_more = timeline(track, page=page)
+        events, has_more = timeline(track, may_see_failures=may_see_failures(request), page=page)
         return TemplateResponse(
             request,
             "admin/catalog/track/history.html",
@@ -154,7 +154,8 @@ class TrackPage(SharedPage, RefusingAdmin):
         track = get_object_or_404(Track, pk=track_id)
         if not self.has_view_permission(request, track):
             raise PermissionDenied
-        asked = request.GET.get("job", "")
+        may_see_answer = may_see_failures(request) or self.has_fetch_permission(request)
+        asked = request.GET.get("job", "") if may_see_answer else ""
         job = _own_job(track, asked)
         answer = answer_of(job, track) if job else None
         if answer and answer.is_awaited:
@@ -240,7 +241,7 @@ class TrackPage(SharedPage, RefusingAdmin):
     def _panel_context(self, request: HttpRequest, track: Track) -> dict[str, Any]:
         return {
             "track": track,
-            "story": Story(track),
+            "story": Story(track, may_see_failures=may_see_failures(request)),
             "may_fetch": self.has_fetch_permission(request),
             "may_edit": self.has_change_permission(request, track),
         }

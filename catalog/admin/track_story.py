@@ -71,7 +71,12 @@ def _read(name: str, value: Any) -> Any:
 
 
 def timeline(
-    track: Track, *, page: int = 1, size: int = PAGE, audiences: list[TrackAudience] | None = None
+    track: Track,
+    *,
+    may_see_failures: bool,
+    page: int = 1,
+    size: int = PAGE,
+    audiences: list[TrackAudience] | None = None,
 ) -> tuple[list[Event], bool]:
     """Return a page of what happened to a track, newest first, and whether there is more.
 
@@ -80,7 +85,7 @@ def timeline(
     """
     wanted = page * size + 1
     changes = track.changes.select_related("job")[:wanted]
-    failures = track.failures.select_related("job").order_by("-pk")[:wanted]
+    failures = track.failures.select_related("job").order_by("-pk")[:wanted] if may_see_failures else []
     entries = (
         LogEntry.objects.filter(content_type=_content_type(), object_id=str(track.pk))
         .select_related("user")
@@ -195,13 +200,16 @@ class EditedField:
 class Story:
     """Why a track is as it is: the facts that its page states. Each part is asked for once."""
 
-    def __init__(self, track: Track) -> None:
+    def __init__(self, track: Track, *, may_see_failures: bool) -> None:
         self.track = track
+        self.may_see_failures = may_see_failures
         self.now = timezone.now()
 
     @cached_property
     def events(self) -> list[Event]:
-        events, self._has_more = timeline(self.track, size=NEWEST, audiences=self.audiences)
+        events, self._has_more = timeline(
+            self.track, may_see_failures=self.may_see_failures, size=NEWEST, audiences=self.audiences
+        )
         return events
 
     @property
@@ -230,7 +238,7 @@ class Story:
     @cached_property
     def last_failure(self) -> FetchFailure | None:
         """The failure that the track's own error code is about, while its task is kept."""
-        if not self.track.metadata_error:
+        if not (self.track.metadata_error and self.may_see_failures):
             return None
         return self.track.failures.filter(code=self.track.metadata_error).order_by("-pk").first()
 
