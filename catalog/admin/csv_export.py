@@ -11,8 +11,11 @@ from django.http import StreamingHttpResponse
 
 # Rows that are read, and sent, at a time: what a file of any length takes of memory.
 STEP = 1000
-# What a spreadsheet takes for the beginning of a formula, or skips before one.
-_FORMULA = re.compile(r"\s*[=+\-@\t\r\n＝＋－＠]")
+# What a spreadsheet takes for the beginning of a formula, after what it may skip.
+_BEGINNING = r"[\s\ufeff\u200b-\u200f]*[=+\-@＝＋－＠]"
+_FORMULA = re.compile(rf"[\t\r\n]|{_BEGINNING}")
+# Where another cell begins for a reader that splits lines at semicolons or tabs, quoted or not.
+_FORMULA_INSIDE = re.compile(rf'([;\t\r\n])(?="*{_BEGINNING})')
 
 
 class _Echo:
@@ -23,9 +26,14 @@ class _Echo:
 
 
 def safe_cell(value: Any) -> str:
-    """Return a value as text that no spreadsheet runs: what would begin a formula gets a quote before it."""
+    """Return a value as text that no spreadsheet runs: what would begin a formula gets a quote before it.
+
+    Also inside of a cell, for readers that take semicolons or tabs for the ends of cells.
+    """
     # A zero byte would end the cell, or the file, for some readers.
     text = "" if value is None else str(value).replace("\0", "")
+    start = len(text) - len(text.lstrip())
+    text = text[:start] + _FORMULA_INSIDE.sub(r"\1'", text[start:])
     return f"'{text}" if _FORMULA.match(text) else text
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import pytest
 from django.db import connection, transaction
@@ -162,7 +163,21 @@ def test_the_file_is_named_after_the_job_and_read_as_utf8_by_excel(staff_client,
 
 @pytest.mark.parametrize(
     "value",
-    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", '=HYPERLINK("x")', "＝1"],
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        " =1",
+        '=HYPERLINK("x")',
+        "＝1",
+        "\u200b=1",
+        "\ufeff+1",
+        "\tx",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+    ],
 )
 def test_no_cell_begins_a_formula(staff_client, job, value):
     Track.objects.update(name=value, credit_name=value, isrc=value)
@@ -172,7 +187,29 @@ def test_no_cell_begins_a_formula(staff_client, job, value):
         assert [row[name] for name in ("track", "credit", "ISRC", "message")] == [f"'{value}"] * 4
 
 
-@pytest.mark.parametrize("value", ["Song", "a=b", "1-2", "", "Beyoncé – “Halo”"])
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("a;=1+1", "a;'=1+1"),
+        ("a\t=1+1", "a\t'=1+1"),
+        ("a\n@SUM(A1)", "a\n'@SUM(A1)"),
+        ("a\r+1", "a\r'+1"),
+        ("a; -1", "a;' -1"),
+        ("a;;=1;\t=2", "a;;'=1;'\t'=2"),
+        ('a;"=1+1"', 'a;\'"=1+1"'),
+        ("a;＝1", "a;'＝1"),
+        ("=1;=2", "'=1;'=2"),
+    ],
+)
+def test_no_formula_begins_inside_of_a_cell_either(staff_client, job, value, written):
+    FetchFailure.objects.update(message=value)
+
+    assert {row["message"] for row in rows_of(staff_client, csv_of(job))} == {written}
+    for cell in re.split(r"[;\t\r\n]", written):
+        assert not cell.lstrip(' "').startswith(("=", "+", "-", "@", "＝"))
+
+
+@pytest.mark.parametrize("value", ["Song", "a=b", "1-2", "", "Beyoncé – “Halo”", "a; b", "a, -b", "AC;DC\tx"])
 def test_other_cells_stay_as_they_are(value):
     assert safe_cell(value) == value
 

@@ -120,7 +120,7 @@ def test_the_file_has_every_row_and_runs_nothing_in_a_spreadsheet(staff_client, 
     assert len(rows) == 131
     assert rows[0] == ["Number", "Line", "Entry", "Outcome", "Message", "Track UUID", "Track"]
     assert rows[1] == [
-        *("1", "2", "' =HYPERLINK(1)", "Added", "'+1\n@2", str(track.uuid), "'=cmd|' /C calc'!A0")
+        *("1", "2", "' =HYPERLINK(1)", "Added", "'+1\n'@2", str(track.uuid), "'=cmd|' /C calc'!A0")
     ]
     assert rows[2][:4] == ["2", "", '\'-1,"x"', "Added"]
     assert len(read_csv(staff_client.get(file_of(job), {"outcome": "not_found"}))) == 31
