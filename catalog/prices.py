@@ -1,9 +1,10 @@
 """What work will cost: calls of the quota and time, before anything is spent."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -80,38 +81,19 @@ def estimate_audience_calls(
     More for what was not fetched for longer than a call reaches: of all `tracks` that can be meant (None:
     of any), those that were asked for longest ago. Platforms that the plan is known to lack are not asked.
     """
+    asked = _asked_platforms(platforms)
     at_least = calls_a_platform(days)
-    today = timezone.now().date()
-    calls = 0
-    for platform in _asked_platforms(platforms):
-        before = today - timedelta(days=at_least * PERIOD_DAYS)
-        # Whoever was fetched lately was asked for lately: by the index, this is nobody as a rule.
-        long_ago = Q(fetched_at=None) | Q(
-            fetched_at__lt=timezone.now() - timedelta(days=at_least * PERIOD_DAYS)
-        )
-        absent = TrackAudience.objects.filter(long_ago, platform=platform, fetched_until__lt=before)
-        counts = [
-            (math.ceil((today - until).days / PERIOD_DAYS) - at_least, count)
-            for until, count in _of(absent, tracks).values_list("fetched_until").annotate(Count("pk"))
-        ]
-        calls += track_count * at_least + _dearest(counts, track_count)
-    return calls
+    absences = _absences(asked, at_least=at_least, tracks=tracks)
+    return sum(_calls_after(absences[name], track_count, at_least=at_least) for name in asked)
 
 
 def estimate_gap_calls(
     *, platforms: Sequence[str] | None = None, tracks: Tracks | None = None, limit: int | None = None
 ) -> int:
     """Return how many calls it takes at most to ask again for the days that are missing in between."""
-    calls = 0
-    for platform in _asked_platforms(platforms):
-        rows = _of(TrackAudience.objects.filter(platform=platform, missing_days__gt=0), tracks)
-        spans = rows.values_list("missing_days", "first_day", "last_day").annotate(Count("pk"))
-        counts = [
-            (min(missing, math.ceil(((last - first).days - 1) / PERIOD_DAYS)), count)
-            for missing, first, last, count in spans
-        ]
-        calls += _dearest(counts, limit)
-    return calls
+    asked = _asked_platforms(platforms)
+    gaps = _gaps(asked, tracks=tracks)
+    return sum(_dearest(gaps[name], limit) for name in asked)
 
 
 def estimate_job_calls(asked: dict[str, Any], track_count: int, tracks: Tracks | None = None) -> int:
@@ -132,6 +114,68 @@ def estimate_due_calls(asked: dict[str, Any], due: dict[str, int], *, limit: int
         estimate_job_calls(asked | {"platforms": [name]}, count if limit is None else min(count, limit))
         for name, count in due.items()
     )
+
+
+def estimate_all_job_calls(left: Iterable[tuple[dict[str, Any], int]]) -> int:
+    """Return the same for many jobs, each given by what it is asked and its tracks.
+
+    In two queries, however many jobs there are.
+    """
+    fetching: Counter[tuple[str, int]] = Counter()
+    filling: Counter[str] = Counter()
+    left = list(left)
+    wanted = {name for asked, _ in left for name in asked["platforms"]}
+    included = set(_asked_platforms(sorted(wanted))) if wanted else set()
+    for asked, count in left:
+        for name in included.intersection(asked["platforms"]):
+            if asked["fill_gaps"]:
+                filling[name] += count
+            else:
+                fetching[name, calls_a_platform(asked["days"])] += count
+    gaps = _gaps([*filling])
+    shortest = min((at_least for _, at_least in fetching), default=1)
+    absences = _absences(list(dict.fromkeys(name for name, _ in fetching)), at_least=shortest)
+    calls = sum(_dearest(gaps[name], count) for name, count in filling.items())
+    for (name, at_least), count in fetching.items():
+        calls += _calls_after(absences[name], count, at_least=at_least)
+    return calls
+
+
+def _absences(
+    platforms: Sequence[str], *, at_least: int, tracks: Tracks | None = None
+) -> dict[str, list[tuple[date, int]]]:
+    """Return for each platform until when tracks are known, where so many calls do not reach that far back.
+
+    With the number of tracks of each day.
+    """
+    reach = timedelta(days=at_least * PERIOD_DAYS)
+    # Whoever was fetched lately was asked for lately: by the index, this is nobody as a rule.
+    long_ago = Q(fetched_at=None) | Q(fetched_at__lt=timezone.now() - reach)
+    absent = TrackAudience.objects.filter(
+        long_ago, platform__in=platforms, fetched_until__lt=timezone.now().date() - reach
+    )
+    found: dict[str, list[tuple[date, int]]] = {name: [] for name in platforms}
+    rows = _of(absent, tracks).values_list("platform", "fetched_until").annotate(Count("pk"))
+    for platform, until, count in rows:
+        found[platform].append((until, count))
+    return found
+
+
+def _calls_after(absences: list[tuple[date, int]], track_count: int, *, at_least: int) -> int:
+    today = timezone.now().date()
+    more = ((math.ceil((today - until).days / PERIOD_DAYS) - at_least, count) for until, count in absences)
+    return track_count * at_least + _dearest([row for row in more if row[0] > 0], track_count)
+
+
+def _gaps(platforms: Sequence[str], *, tracks: Tracks | None = None) -> dict[str, list[tuple[int, int]]]:
+    """Return for each platform how many calls the gaps of tracks take, and of how many tracks."""
+    found: dict[str, list[tuple[int, int]]] = {name: [] for name in platforms}
+    rows = _of(TrackAudience.objects.filter(platform__in=platforms, missing_days__gt=0), tracks)
+    spans = rows.values_list("platform", "missing_days", "first_day", "last_day").annotate(Count("pk"))
+    for platform, missing, first, last, count in spans:
+        calls = min(missing, math.ceil(((last - first).days - 1) / PERIOD_DAYS))
+        found[platform].append((calls, count))
+    return found
 
 
 def _asked_platforms(platforms: Sequence[str] | None) -> list[str]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from catalog.fetching import count_import_calls, count_songs_to_follow
 from catalog.models import ApiAccount, ApiUsage, MetadataFetchTask
-from catalog.prices import estimate_calls, estimate_job_calls
+from catalog.prices import estimate_all_job_calls, estimate_calls
 
 SHOWN_DAYS = 30
 # Whole days by whose spending the forecast goes.
@@ -118,11 +118,8 @@ def _days(today: date) -> list[Day]:
 def _calls_needed() -> int:
     """Return what active jobs still need, as far as they are planned; of an import also the metadata."""
     active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
-    # One by one: each has platforms and days of its own.
-    needed = sum(
-        estimate_job_calls(job.request, job.remaining_tracks)
-        for job in active.filter(task_type__in=MetadataFetchTask.AUDIENCE)
-    )
+    audiences = active.filter(task_type__in=MetadataFetchTask.AUDIENCE)
+    needed = estimate_all_job_calls((job.request, job.remaining_tracks) for job in audiences)
     fetched = active.exclude(task_type__in=(*MetadataFetchTask.AUDIENCE, MetadataFetchTask.Type.IMPORT))
     left_of_each = F("total_tracks") - F("processed_tracks")
     to_fetch = max(0, fetched.aggregate(left=Sum(left_of_each, default=0))["left"])

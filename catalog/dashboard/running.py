@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db.models import Case, IntegerField, Value, When
+from django.db.models import Case, Count, IntegerField, Value, When, Window
 from django.utils import timezone
 
 from catalog.models import MetadataFetchTask
@@ -88,12 +88,13 @@ def active_jobs(marks: str = "") -> ActiveJobs:
         output_field=IntegerField(),
     )
     active = MetadataFetchTask.objects.filter(status__in=MetadataFetchTask.ACTIVE)
-    jobs = list(active.select_related("requested_by").order_by(order, "-pk")[: SHOWN + 1])
-    more = active.count() - SHOWN if len(jobs) > SHOWN else 0
-    statuses = shown_statuses(jobs[:SHOWN])
+    found = active.select_related("requested_by").annotate(in_all=Window(Count("pk")))
+    jobs = list(found.order_by(order, "-pk")[:SHOWN])
+    more = jobs[0].in_all - len(jobs) if jobs else 0
+    statuses = shown_statuses(jobs)
     milliseconds = int(now.timestamp() * 1000)
     shown, written = [], []
-    for job in jobs[:SHOWN]:
+    for job in jobs:
         current = Mark(job.processed_tracks, milliseconds)
         older, newer = known.get(job.pk, (current, current))
         if not is_sensible(older, newer, current):

@@ -116,7 +116,7 @@ def test_a_few_seconds_without_a_track_are_no_standstill(running):
 def test_a_job_that_waits_has_no_pace(running):
     MetadataFetchTask.objects.update(status="paused", error_code="by_hand")
     one, _ = look()
-    assert (one.pace, one.left, one.trouble.title) == (None, "", "Paused by hand")
+    assert (one.pace, one.left, one.status.text) == (None, "", "Paused by hand")
 
 
 # --- forecast
