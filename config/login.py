@@ -18,6 +18,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.forms import AuthenticationForm
 
+from config import kept_forms
+
 
 def find_address(request: HttpRequest) -> str | None:
     """Return the visitor's address, for an IPv6 one its network (a household has 2 ** 64 of them).
@@ -74,18 +76,30 @@ def answer_refused(
 
 
 def tell_of_ended_session(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Say on the log-in page that what somebody has sent after the end of a session was not done.
+    """Keep what somebody has sent after the end of a session, and say that it was not done.
 
-    A middleware. Without it people would log in, find the page as it was, and take it for saved.
+    A middleware. Without it people would log in, find the page as it was, and take it for saved. After the
+    log-in they are asked whether to send it now.
     """
 
     def answer(request: HttpRequest) -> HttpResponse:
+        is_in_part = bool(request.headers.get("HX-Request"))
+        if request.method == "GET" and not is_in_part and request.user.is_authenticated:
+            response = kept_forms.offer_kept(request) or get_response(request)
+            if request.user.is_authenticated:
+                kept_forms.remember_user(request, response)
+            return response
         response = get_response(request)
+        if request.method != "POST":
+            return response
         is_to_log_in = response.status_code == 302 and "/login/?next=" in response.headers["Location"]
-        if request.method == "POST" and is_to_log_in and not request.user.is_authenticated:
-            messages.warning(
-                request, "Your session had ended, so nothing was done. Log in, and do it once more."
-            )
+        if request.user.is_authenticated:
+            kept_forms.forget(request, address=request.get_full_path())
+        elif is_to_log_in:
+            # What a dialog sent has no page of its own to be sent from again.
+            is_kept = not is_in_part and kept_forms.keep(request)
+            todo = "Log in: what you sent is kept." if is_kept else "Log in, and do it once more."
+            messages.warning(request, f"Your session had ended, so nothing was done. {todo}")
         return response
 
     return answer

@@ -7,6 +7,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from catalog.admin.dashboard import dashboard_urls
+from config.kept_forms import discard
 
 
 def health(request: HttpRequest) -> HttpResponse:
@@ -19,6 +20,9 @@ def health(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("healthz", health, name="health"),
+    path("admin/kept/discard/", discard, name="discard_kept_form"),
     path("admin/dashboard/", include(dashboard_urls())),
     path("admin/", admin.site.urls),
 ]
+
+handler500 = "config.busy.answer_error"

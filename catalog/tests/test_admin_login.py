@@ -1,14 +1,21 @@
 """Logging in, and the wait after too many wrong passwords."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
 from axes.models import AccessAttempt, AccessLog
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
+
+from catalog.models import ImportDraft
+from catalog.tests.addresses import page_of
+from catalog.tests.browser_forms import open_form, values_in
+from config import kept_forms
 
 LOGIN = reverse("admin:login")
 WAIT = "Too many failed log-ins for this user name from your address."
@@ -211,3 +218,118 @@ def test_whoever_only_looks_after_the_end_of_a_session_is_just_asked_to_log_in(c
 @pytest.mark.django_db
 def test_whoever_logs_out_is_not_told_of_a_session_that_had_ended(admin_client):
     assertNotContains(admin_client.post("/admin/logout/", follow=True), "Your session had ended")
+
+
+# --- what is sent after the end of a session
+
+IMPORT = "/admin/catalog/track/import/"
+LIST_OF_ISRCS = "\n".join(f"USUM7{number:07}" for number in range(5_000))
+
+
+@pytest.fixture
+def editor(db) -> Client:
+    """Ada, who may do everything, in a browser that checks its tokens, with the page of the import open."""
+    User.objects.filter(username="ada").update(is_superuser=True)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.get(username="ada"))
+    client.get(IMPORT)
+    return client
+
+
+def send(client: Client, address: str, values: dict[str, str], **options: Any):
+    token = {"csrfmiddlewaretoken": client.cookies["csrftoken"].value}
+    return client.post(address, values | token, **options)
+
+
+def log_in_again(client: Client, page, name: str = "ada"):
+    values = {"username": name, "password": f"secret of {name}"}
+    return send(client, f"{LOGIN}?{page.request['QUERY_STRING']}", values, follow=True)
+
+
+def kept_in(page) -> dict[str, list[str]]:
+    text = page.content.decode().replace('<form method="post"', '<form id="kept"', 1)
+    return values_in(text, "kept")
+
+
+def test_a_pasted_list_survives_the_end_of_a_session(editor):
+    Session.objects.all().delete()
+    page = send(editor, IMPORT, {"source": "list", "text": LIST_OF_ISRCS, "step": "continue"}, follow=True)
+    assertContains(page, "Your session had ended, so nothing was done. Log in: what you sent is kept.")
+
+    page = log_in_again(editor, page)
+
+    assertContains(page, "You are logged in again")
+    assert page.headers["Cache-Control"].startswith("max-age=0")
+    values = kept_in(page)
+    assert values["text"] == [LIST_OF_ISRCS]
+    assert ImportDraft.objects.count() == 0
+    page = editor.post(IMPORT, values, follow=True)
+    assert ImportDraft.objects.get().text.splitlines() == LIST_OF_ISRCS.splitlines()
+    # Once sent, it is gone.
+    assertNotContains(editor.get(IMPORT), "You are logged in again")
+
+
+def test_an_edit_of_a_track_survives_the_end_of_a_session(editor, make_track):
+    track = make_track(name="Before")
+    form = open_form(editor, page_of(track), "track_form")
+    Session.objects.all().delete()
+
+    page = log_in_again(editor, editor.post(page_of(track), form | {"name": "After"}, follow=True))
+
+    editor.post(page_of(track), kept_in(page))
+    track.refresh_from_db()
+    assert track.name == "After"
+
+
+def test_what_is_kept_can_be_discarded(editor):
+    Session.objects.all().delete()
+    page = send(editor, IMPORT, {"source": "list", "text": "USUM71900764"}, follow=True)
+    log_in_again(editor, page)
+
+    page = send(editor, "/admin/kept/discard/", {}, follow=True)
+
+    assertRedirects(page, IMPORT)
+    assertContains(page, "Import, step 1 of 2")
+
+
+def test_a_colleague_at_the_same_machine_does_not_see_what_was_kept(editor):
+    Session.objects.all().delete()
+    page = send(editor, IMPORT, {"source": "list", "text": "USUM71900764"}, follow=True)
+
+    assertNotContains(log_in_again(editor, page, "grace"), "USUM71900764", status_code=403)
+
+
+def test_what_is_kept_is_forgotten_after_an_hour(editor, monkeypatch):
+    Session.objects.all().delete()
+    page = send(editor, IMPORT, {"source": "list", "text": "USUM71900764"}, follow=True)
+    monkeypatch.setattr(kept_forms, "SECONDS", 0)
+
+    assertNotContains(log_in_again(editor, page), "You are logged in again")
+
+
+def test_no_password_is_kept(editor):
+    address = f"/admin/auth/user/{User.objects.get(username='grace').pk}/password/"
+    Session.objects.all().delete()
+
+    page = send(editor, address, {"password1": "hunter2", "password2": "hunter2", "other": "x"}, follow=True)
+    page = log_in_again(editor, page)
+
+    values = kept_in(page)
+    assert {*values} == {"csrfmiddlewaretoken", "other"}
+    assert "hunter2" not in page.content.decode()
+
+
+def test_a_stranger_fills_no_database_with_what_is_kept(client):
+    page = client.post(IMPORT, {"text": LIST_OF_ISRCS}, follow=True)
+
+    assertContains(page, "Your session had ended, so nothing was done. Log in, and do it once more.")
+    assert Session.objects.count() == 0
+
+
+def test_what_is_too_large_is_said_not_to_be_kept(editor, monkeypatch):
+    monkeypatch.setattr(kept_forms, "MOST_BYTES", 1_000)
+    Session.objects.all().delete()
+
+    page = send(editor, IMPORT, {"source": "list", "text": LIST_OF_ISRCS}, follow=True)
+
+    assertContains(page, "Log in, and do it once more.")

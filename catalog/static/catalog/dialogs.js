@@ -76,6 +76,19 @@
     const isLeaving = event.detail.xhr?.getResponseHeader("HX-Redirect");
     if (event.detail.elt.matches("form") && !isLeaving) event.detail.elt.classList.remove(SENT);
   });
+  /* A dialog that got no good answer stays open with all that is in it, and says so. */
+  function tellTrouble(event) {
+    const { elt, xhr } = event.detail;
+    if (!box()?.contains(elt)) return;
+    const line = box().querySelector(".ln-trouble") ?? document.createElement("p");
+    line.className = "ln-trouble";
+    line.setAttribute("role", "alert");
+    if (xhr?.status === 503) line.textContent = "The database is busy, so this could not be completed. Try again in a few seconds.";
+    else if (xhr?.status === 403) line.textContent = "Nothing was done: you are signed out, or may not do this.";
+    else line.textContent = "The site gave no answer. Close this and look whether it was done.";
+    box().querySelector("[type=submit]")?.parentElement.before(line);
+  }
+  for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, tellTrouble);
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method !== "post" || form.matches("[hx-post]")) return;

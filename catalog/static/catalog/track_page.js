@@ -138,7 +138,7 @@
       return;
     }
     const status = detail.xhr && detail.xhr.status ? ` (${detail.xhr.status})` : "";
-    const what =
+    const what = detail.xhr && detail.xhr.status === 503 ? "The database is busy, so this could not be completed." :
       detail.xhr && detail.xhr.status === 403
         ? "Nothing was done: you are signed out, or may not do this."
         : `This site gave no answer${status}. Open the track in another tab to see whether it was done.`;

@@ -94,7 +94,7 @@ def test_a_viewer_goes_from_the_bar_of_the_dashboard_to_the_tracks_that_it_count
         expect(viewer.control(name)).to_have_count(0)
 
 
-def test_a_form_that_outlived_its_session_leads_back_to_itself_after_the_log_in(open_browser, add_tracks):
+def test_a_form_that_outlived_its_session_is_sent_after_the_log_in(open_browser, add_tracks):
     (track,) = add_tracks(1, name="Song")
     visitor = open_browser("operator", is_new=True)
     visitor.visit(f"{TRACKS}{track.pk}/change/")
@@ -106,6 +106,9 @@ def test_a_form_that_outlived_its_session_leads_back_to_itself_after_the_log_in(
     expect(visitor.page).to_have_url(LOGIN)
     visitor.log_in("operator")
     expect(visitor.page).to_have_url(re.compile(rf"/track/{track.pk}/change/"))
+    visitor.page.get_by_role("button", name="Send it now as operator").click()
+    expect(visitor.page.locator("#id_name")).to_have_value("Typed for nothing")
+    assert Track.objects.get().name == "Typed for nothing"
 
 
 def test_what_one_tab_does_is_seen_in_the_other_and_a_late_press_changes_nothing(visitor, site, add_tracks):

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 from catalog.models import Track
 from catalog.tests.addresses import page_of
 from catalog.tests.browser.pages import TRACKS
-from catalog.tests.browser.steps import choose
+from catalog.tests.browser.steps import A_TASK, choose
 
 
 def test_errors_of_a_track_are_listed_first_and_the_keyboard_is_at_the_first_of_them(visitor, add_tracks):
@@ -54,3 +54,18 @@ def test_ticked_tracks_are_deleted_by_way_of_one_page(open_browser, add_tracks):
     visitor.follow(visitor.page.get_by_role("button", name="Delete 3 tracks"))
     visitor.says("Deleted 3 tracks.")
     assert list(Track.objects.all()) == tracks[3:]
+
+
+def test_a_dialog_that_meets_a_busy_database_stays_open_and_says_so(visitor, add_tracks):
+    add_tracks(1)
+    visitor.visit(TRACKS)
+    visitor.press("Fetch All Metadata")
+    dialog = visitor.page.get_by_role("dialog")
+    visitor.page.route("**/fetch_all_metadata/*", lambda route: route.fulfill(status=503), times=1)
+    with visitor.expecting(503):
+        dialog.get_by_role("button", name="Fetch").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("The database is busy")
+    # What htmx itself writes to the console.
+    visitor.problems = [problem for problem in visitor.problems if "Error Code 503" not in problem]
+    dialog.get_by_role("button", name="Fetch").click()
+    expect(visitor.page).to_have_url(A_TASK)

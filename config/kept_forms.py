@@ -1,0 +1,101 @@
+"""What somebody has sent in vain is kept: it can be sent again as it was, and nobody types it twice.
+
+After the end of a session it waits in the visitor's next one, for an hour at most, until they have logged in.
+"""
+
+import json
+import time
+import zlib
+from base64 import b64decode, b64encode
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import add_never_cache_headers
+from django.views.decorators.http import require_POST
+
+Fields = list[tuple[str, str]]
+
+_KEY = "kept_form"
+# Bytes, compressed, of what is kept: of somebody who has been logged in here about ten thousand ISRCs, of a
+# stranger, who could fill the database with it, no more than of a failed log-in.
+MOST_BYTES = 200_000
+MOST_BYTES_OF_A_STRANGER = 3_000
+SECONDS = 3600
+# Says who has been logged in by this browser; it opens nothing.
+_COOKIE = "known_user"
+_COOKIE_SECONDS = 90 * 86_400
+
+
+def fields_of(request: HttpRequest) -> Fields:
+    """Return what was sent, without passwords, files and the token, which the next form has anew."""
+    return [
+        (name, value)
+        for name, values in request.POST.lists()
+        for value in values
+        if name != "csrfmiddlewaretoken" and "password" not in name.lower()
+    ]
+
+
+def keep(request: HttpRequest) -> bool:
+    """Keep a form in the session until the visitor has logged in; False for one that is too large."""
+    told = json.dumps({"fields": fields_of(request), "has_files": bool(request.FILES)})
+    packed = zlib.compress(told.encode())
+    user = _known_user(request)
+    if len(packed) > (MOST_BYTES if user else MOST_BYTES_OF_A_STRANGER):
+        return False
+    request.session[_KEY] = {
+        "user": user,
+        "address": request.get_full_path(),
+        "at": time.time(),
+        "form": b64encode(packed).decode(),
+    }
+    return True
+
+
+def remember_user(request: HttpRequest, response: HttpResponse) -> None:
+    """Let this browser say later whose session has ended."""
+    user = str(request.user.pk)
+    if _known_user(request) != user:
+        response.set_signed_cookie(
+            _COOKIE,
+            user,
+            max_age=_COOKIE_SECONDS,
+            secure=settings.SESSION_COOKIE_SECURE,
+            httponly=True,
+            samesite="Lax",
+        )
+
+
+def _known_user(request: HttpRequest) -> str | None:
+    return request.get_signed_cookie(_COOKIE, None, max_age=_COOKIE_SECONDS)
+
+
+def offer_kept(request: HttpRequest) -> HttpResponse | None:
+    """Return the page that offers to send what was kept for this address, or None. Nothing is done by it."""
+    kept = request.session.get(_KEY)
+    if not kept or kept["address"] != request.get_full_path() or time.time() - kept["at"] > SECONDS:
+        return None
+    # A colleague at the same machine does not see it.
+    if kept["user"] not in (None, str(request.user.pk)):
+        return None
+    form = json.loads(zlib.decompress(b64decode(kept["form"])))
+    response = render(request, "kept_form.html", {"address": kept["address"], **form})
+    add_never_cache_headers(response)
+    return response
+
+
+def forget(request: HttpRequest, *, address: str | None = None) -> str | None:
+    """Forget the kept form (of this address alone), and return its address."""
+    kept = request.session.get(_KEY)
+    if not kept or address not in (None, kept["address"]):
+        return None
+    del request.session[_KEY]
+    return str(kept["address"])
+
+
+@require_POST
+def discard(request: HttpRequest) -> HttpResponse:
+    """Forget what was kept, and open its page as it is."""
+    return HttpResponseRedirect(forget(request) or reverse(settings.LOGIN_REDIRECT_URL))
