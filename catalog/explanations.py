@@ -231,8 +231,8 @@ OF_IMPORTED_ROWS: dict[str, Explanation] = {
     "not_found": Explanation(
         "Unknown at Soundcharts",
         "Soundcharts does not know this UUID or ISRC, so no track was added.",
-        "Check it, and import it again when it is corrected or Soundcharts knows it: nothing asks for it "
-        "again by itself.",
+        "Check it, and import it again when it is corrected. The report offers to check unknown ISRCs again "
+        "automatically.",
         is_best_left=True,
     ),
     "ambiguous_isrc": Explanation(

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from catalog.fetching.imports import LIST_PAGE, PAGE_KEPT_MINUTES, page_from_json
+from catalog.jobs import RECHECK_HOURS
 from catalog.models import ImportDraft, Track, tracks_by_identifier
 from catalog.prices import Price, estimate_calls, price_of, time_for
 from catalog.song_lists import Entry, SongList, is_uuid, read_list
@@ -68,6 +69,8 @@ def _preview_of_list(songs: SongList) -> dict[str, Any]:
         "here": len(wanted) - len(new),
         "stale": here.stale,
         "unknown": isrcs,
+        "recheck_hours": "2, 24 and 72",
+        "recheck_calls": isrcs * len(RECHECK_HOURS),
         "duplicates": len(songs.duplicates),
         "invalid": len(songs.invalid),
         "problems": problems[:SHOWN_ENTRIES],

@@ -3,19 +3,32 @@
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
 from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 
+from catalog import jobs
+from catalog.admin.answers import job_address
 from catalog.admin.csv_export import in_steps, stream_csv
 from catalog.admin.keys import page_in
 from catalog.admin.refusing import may_see_failures, why_no_part
+from catalog.jobs import RECHECK_HOURS
 from catalog.models import ImportRow, MetadataFetchTask
+from catalog.words import duration, plural
 
 Outcome = ImportRow.Outcome
 
@@ -36,6 +49,9 @@ COLUMNS = ("Number", "Line", "Entry", "Outcome", "Message", "Track UUID", "Track
 class ImportReportMixin(ModelAdmin):
     """The addresses of the report, beside the task's own pages."""
 
+    def has_control_permission(self, request: HttpRequest) -> bool:
+        raise NotImplementedError
+
     def get_urls(self) -> list[URLPattern]:
         return [
             path("<int:job_id>/rows/", self.import_rows_view, name="catalog_metadatafetchtask_rows"),
@@ -43,6 +59,11 @@ class ImportReportMixin(ModelAdmin):
                 "<int:job_id>/rows.csv",
                 self.admin_site.admin_view(self.import_rows_file_view),
                 name="catalog_metadatafetchtask_rows_file",
+            ),
+            path(
+                "<int:job_id>/rechecks/",
+                self.admin_site.admin_view(self.rechecks_view),
+                name="catalog_metadatafetchtask_rechecks",
             ),
             *super().get_urls(),
         ]
@@ -59,6 +80,7 @@ class ImportReportMixin(ModelAdmin):
             page=request.GET.get("page", ""),
         )
         context |= {"job": job, "hides_failures": not may_see_failures(request)}
+        context |= _rechecks_of(job) | {"may_control": self.has_control_permission(request)}
         if request.headers.get("HX-Request"):
             return render(request, "catalog/import_rows.html", context)
         frame = {**self.admin_site.each_context(request), "title": f"Report of {job}", "opts": self.opts}
@@ -72,6 +94,24 @@ class ImportReportMixin(ModelAdmin):
         )
         lines = (_line(*values) for values in in_steps(rows, by="number"))
         return stream_csv(f"import-{job.pk}-report", COLUMNS, lines)
+
+    def rechecks_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        """Let the unknown ISRCs of an import be checked again later, or not any more."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_control_permission(request):
+            raise PermissionDenied
+        job = self._import_to_show(request, job_id)
+        if request.POST.get("do") == "cancel":
+            count = jobs.cancel_rechecks(job)
+            done = f"{plural(count, 'unknown ISRC')} will not be checked again."
+        else:
+            count = jobs.schedule_rechecks(job)
+            done = f"{plural(count, 'unknown ISRC')} will be checked again in {RECHECK_HOURS[0]} hours."
+        if count:
+            self.log_change(request, job, done)
+        messages.success(request, done) if count else messages.info(request, "There was nothing to change.")
+        return HttpResponseRedirect(job_address(job))
 
     def _import_to_show(self, request: HttpRequest, job_id: int) -> MetadataFetchTask:
         if not self.has_view_permission(request):
@@ -110,6 +150,15 @@ def _report_of(rows: QuerySet[ImportRow], *, outcome: str, page: str) -> dict[st
         "page_number": number,
         "previous_page": number - 1 if number > 1 else None,
         "next_page": number + 1 if number < last else None,
+    }
+
+
+def _rechecks_of(job: MetadataFetchTask) -> dict[str, Any]:
+    rechecks = jobs.rechecks_of(job)
+    left = (rechecks.next_at - timezone.now()).total_seconds() if rechecks.next_at else 0
+    return {
+        "rechecks": rechecks,
+        "next_recheck": f"in {duration(max(60, left // 60 * 60))}" if left > 0 else "within a minute",
     }
 
 

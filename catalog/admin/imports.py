@@ -248,7 +248,12 @@ def _request_import(draft: ImportDraft, request: HttpRequest) -> jobs.Requested:
         songs = read_list(draft.text, column=draft.column, is_file=bool(draft.file_name))
         name = f"{draft.file_name}, " if draft.file_name else "a list, "
         title = f"Import of {name[:120]}{plural(len(songs.wanted), 'song')}"
-        return jobs.request_list_import(songs.entries, requested_by=request.user, title=title)
+        return jobs.request_list_import(
+            songs.entries,
+            requested_by=request.user,
+            title=title,
+            is_rechecked=request.POST.get("recheck") == "on",
+        )
     return jobs.request_import(
         limit=draft.limit or 0,
         offset=draft.offset or 0,

@@ -6,13 +6,10 @@ nothing but its row in the report, and no second call is spent on what an ISRC h
 
 import logging
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +17,9 @@ from django.conf import settings
 from django.db import transaction
 
 from catalog import jobs, quota
-from catalog.fetching.ahead import SAVED_TOGETHER, Look, count_spent, fetch_threads, wait_for
+from catalog.fetching.ahead import SAVED_TOGETHER, Look
 from catalog.fetching.imports import count_import_calls
+from catalog.fetching.lookups import Lookups, look_up
 from catalog.fetching.saving import (
     NotSaved,
     again_on_a_new_connection,
@@ -45,8 +43,7 @@ from catalog.models import (
 )
 from catalog.song_lists import is_uuid
 from catalog.words import plural
-from soundcharts.calling_off import called_off_by
-from soundcharts.errors import CalledOff, RateLimited, SoundchartsError
+from soundcharts.errors import SoundchartsError
 from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
 
@@ -93,19 +90,6 @@ class ItemsRun:
     delay_after: DelayAfter
 
 
-@dataclass(slots=True)
-class _Answers:
-    """What calls have brought, by identifier; `error` is what left some without an answer.
-
-    `failed` has those that were asked for in vain, and why.
-    """
-
-    found: dict[str, Song | SoundchartsError]
-    failed: dict[str, SoundchartsError] = field(default_factory=dict)
-    calls: int = 0
-    error: SoundchartsError | None = None
-
-
 def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None) -> None:
     """Look up and save the next rows of a list; raise what left rows without an answer.
 
@@ -119,9 +103,9 @@ def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None) -> 
     """
     items, batches = again_on_a_new_connection(lambda: _next_items(run, is_one_call=given_up is not None))
     if given_up is not None:
-        answers = _Answers({value: given_up for batch in batches for value in batch})
+        answers = Lookups({value: given_up for batch in batches for value in batch})
     else:
-        answers = _ask(run, batches)
+        answers = look_up(batches, service=run.service, look=run.look, job_id=run.job.pk)
     is_about_others = any(item.value in answers.failed and not item.tries for item in items)
     items = [_with_answer(item, answers) for item in items]
     settled = list(items)
@@ -143,7 +127,7 @@ def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None) -> 
         jobs.note_put_aside(run.job.pk, answers.error)
 
 
-def _with_answer(item: Item, answers: _Answers) -> Item:
+def _with_answer(item: Item, answers: Lookups) -> Item:
     if item.value not in answers.failed:
         return replace(item, answer=answers.found.get(item.value))
     tries = item.tries + 1
@@ -151,7 +135,7 @@ def _with_answer(item: Item, answers: _Answers) -> Item:
     return replace(item, tries=tries, answer=answers.failed[item.value] if is_last else None)
 
 
-def _delay(run: ItemsRun, items: list[Item], answers: _Answers) -> jobs.Delay:
+def _delay(run: ItemsRun, items: list[Item], answers: Lookups) -> jobs.Delay:
     """Return when the rows that have no answer are asked for again."""
     delays = settings.BATCH_RETRY_DELAYS
     tries = max((item.tries for item in items if item.value in answers.failed), default=0)
@@ -202,59 +186,6 @@ def _is_suspicious(chunk: FetchChunk) -> bool:
     return chunk.lease_count >= jobs.SUSPICIOUS_LEASES
 
 
-def _ask(run: ItemsRun, batches: list[list[str]]) -> _Answers:
-    called_off = threading.Event()
-    calls: list[Future[_Answers]] = [
-        fetch_threads().submit(_call, run.service, batch, called_off) for batch in batches
-    ]
-    answers = _Answers({})
-    try:
-        for call in calls:
-            answer = wait_for(call, partial(run.look, called_off.set))
-            answers.found |= answer.found
-            answers.failed |= answer.failed
-            answers.calls += answer.calls
-            answers.error = answers.error or answer.error
-    except BaseException:
-        called_off.set()
-        started = [call for call in calls if not call.cancel()]
-        jobs.record_calls(run.job.pk, count_spent(started))
-        raise
-    return answers
-
-
-def _call(service: SoundchartsService, batch: list[str], called_off: threading.Event) -> _Answers:
-    answers = _Answers({})
-    with called_off_by(called_off), service.count_calls() as meter:
-        try:
-            answers.found, answers.error = _look_up(service, batch)
-        except SoundchartsError as error:
-            answers.error = error
-        except Exception as unexpected:  # The calls are counted, and the other rows are saved.
-            answers.error = jobs.internal_error(unexpected, during="looking up rows of a list")
-        answers.calls = meter.spent
-    reason = answers.error
-    if reason is not None and reason.is_temporary and not isinstance(reason, RateLimited | CalledOff):
-        answers.failed = {value: reason for value in batch if value not in answers.found}
-    return answers
-
-
-def _look_up(
-    service: SoundchartsService, batch: list[str]
-) -> tuple[dict[str, Song | SoundchartsError], SoundchartsError | None]:
-    """Return what Soundcharts says of identifiers, and what left some of them without an answer."""
-    if is_uuid(batch[0]):
-        answer = service.get_songs([UUID(value) for value in batch])
-        songs = {str(uuid): song for uuid, song in answer.songs.items()}
-        return songs | {str(uuid): error for uuid, error in answer.errors.items()}, answer.interrupted_by
-    try:
-        return {batch[0]: service.get_song_by_isrc(batch[0])}, None
-    except SoundchartsError as error:
-        if error.is_temporary or error.stops_all:
-            raise
-        return {batch[0]: error}, None
-
-
 def _save(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.Delay) -> None:
     """Commit rows, as `save_apart` does."""
 
@@ -284,13 +215,16 @@ def commit_items(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.De
         is_done = jobs.advance_chunk(chunk, count=len(items))
         items = _without_deleted(items)
         songs = {item.answer.uuid: item.answer for item in items if isinstance(item.answer, Song)}
-        added, here = _save_songs(songs, job_id=job.pk, now=database_now(chunk))
+        now = database_now(chunk)
+        added, here = _save_songs(songs, job_id=job.pk, now=now)
         keys = added | here
         # An import of the same list finds them here, and buys nothing again.
         note_aliases({item.value: keys[item.answer.uuid] for item in items if isinstance(item.answer, Song)})
-        rows = list(_rows_of(job, items, added, here))
+        rows = list(_rows_of(job, items, added, here, now=now))
         jobs.add_imported_tracks(job, [row.track_id for row in rows if row.track_id is not None])
         ImportRow.objects.bulk_create(rows)
+        if "recheck_of" in job.request:
+            jobs.note_rechecked(job, {row.item: row.track_id for row in rows if row.track_id is not None})
         put_off = [item for item in items if item.is_unanswered]
         if put_off:
             jobs.split_chunk(chunk, [], items=[item.as_json for item in put_off], delay=delay)
@@ -373,7 +307,12 @@ def _save_songs(
 
 
 def _rows_of(
-    job: MetadataFetchTask, items: list[Item], added: dict[UUID, int], here: dict[UUID, int]
+    job: MetadataFetchTask,
+    items: list[Item],
+    added: dict[UUID, int],
+    here: dict[UUID, int],
+    *,
+    now: datetime,
 ) -> Iterator[ImportRow]:
     """Yield the report's rows of all items that have their outcome."""
     keys = added | here
@@ -390,6 +329,8 @@ def _rows_of(
         if isinstance(item.answer, SoundchartsError):
             row.outcome = Outcome.NOT_FOUND if item.answer.code == "not_found" else Outcome.FAILED
             row.message = str(item.answer)
+            if row.outcome == Outcome.NOT_FOUND:
+                row.recheck_at = jobs.first_recheck(job, item.value, now=now)
             yield row
             continue
         track_id = keys[item.answer.uuid] if item.answer is not None else item.track_id

@@ -44,6 +44,15 @@ from catalog.jobs.making import LARGEST_SELECTION, Requested
 from catalog.jobs.pace import tracks_per_second
 from catalog.jobs.planning import add_imported_tracks, plan_job, tracks_listed
 from catalog.jobs.pruning import Pruned, prune_ended_jobs
+from catalog.jobs.rechecks import (
+    RECHECK_HOURS,
+    Rechecks,
+    cancel_rechecks,
+    first_recheck,
+    note_rechecked,
+    rechecks_of,
+    schedule_rechecks,
+)
 from catalog.jobs.requests import (
     jobs_of_track,
     request_filtered_metadata,
@@ -75,6 +84,7 @@ __all__ = [
     "LAST_OFFSET",
     "MAX_LEASES",
     "READABLE_FAILURES",
+    "RECHECK_HOURS",
     "SUSPICIOUS_LEASES",
     "UNREADABLE",
     "UNREADABLE_BATCHES",
@@ -87,6 +97,7 @@ __all__ = [
     "InternalError",
     "LeaseLost",
     "Pruned",
+    "Rechecks",
     "Requested",
     "Steps",
     "User",
@@ -94,9 +105,11 @@ __all__ = [
     "add_imported_tracks",
     "advance_chunk",
     "cancel_job",
+    "cancel_rechecks",
     "claim_chunk",
     "fail_job",
     "finish_if_done",
+    "first_recheck",
     "has_claimable_chunk",
     "has_moved",
     "has_work",
@@ -107,6 +120,7 @@ __all__ = [
     "lease_count_after_advance",
     "note_internal_error",
     "note_put_aside",
+    "note_rechecked",
     "note_refused_platforms",
     "note_unreadable",
     "note_usage_refused",
@@ -115,6 +129,7 @@ __all__ = [
     "plan_job",
     "postpone_chunk",
     "prune_ended_jobs",
+    "rechecks_of",
     "record_calls",
     "record_outcomes",
     "release_chunk",
@@ -130,6 +145,7 @@ __all__ = [
     "request_stale_metadata",
     "resume_job",
     "ring",
+    "schedule_rechecks",
     "split_chunk",
     "sweep",
     "tracks_listed",

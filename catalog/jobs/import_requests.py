@@ -1,7 +1,8 @@
 """Asking for imports: the songs of an upstream list, or a list that somebody brought."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from catalog.jobs.events import User
@@ -66,11 +67,14 @@ def request_list_import(
     requested_by: User = None,
     title: str = "",
     parent: MetadataFetchTask | None = None,
+    is_rechecked: bool = False,
+    extra: Mapping[str, Any] | None = None,
 ) -> Requested:
     """Ask for the import of a list of UUIDs and ISRCs that somebody brought.
 
-    What is invalid or stands twice has its outcome at once; the others are looked up by workers. Raises
-    ValueError for a list without a single identifier.
+    What is invalid or stands twice has its outcome at once; the others are looked up by workers. With
+    `is_rechecked` ISRCs that are unknown are looked up again later. `extra` is added to the request.
+    Raises ValueError for a list without a single identifier.
     """
     rows = list(enumerate(entries, start=1))
     wanted = [
@@ -101,7 +105,9 @@ def request_list_import(
     return make_job(
         task_type=Type.IMPORT,
         title=title or f"Import of a list, {plural(len(wanted), 'song')}",
-        request={"what": "import", "list": {"uuids": uuids, "isrcs": len(wanted) - uuids}},
+        request={"what": "import", "list": {"uuids": uuids, "isrcs": len(wanted) - uuids}}
+        | ({"recheck": True} if is_rechecked else {})
+        | dict(extra or {}),
         dedupe_key=f"import:list:{hashlib.sha256(repr(values).encode()).hexdigest()[:32]}",
         fresh_after=metadata_fresh_after(),
         total=len(wanted),

@@ -64,8 +64,12 @@ def _outdated(older_than: timedelta) -> QuerySet[MetadataFetchTask]:
     active_follow_up = MetadataFetchTask.objects.filter(
         parent=OuterRef("pk"), status__in=MetadataFetchTask.ACTIVE
     )
+    rechecked = ImportRow.objects.filter(job=OuterRef("pk"), recheck_at__isnull=False)
     return MetadataFetchTask.objects.filter(
-        ~Exists(active_follow_up), status__in=MetadataFetchTask.ENDED, completed_at__lt=Now() - older_than
+        ~Exists(active_follow_up),
+        ~Exists(rechecked),
+        status__in=MetadataFetchTask.ENDED,
+        completed_at__lt=Now() - older_than,
     )
 
 

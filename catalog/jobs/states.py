@@ -215,6 +215,8 @@ def finish_if_done(job_id: int) -> bool:
     done = MetadataFetchTask.objects.filter(pk=job_id, planned_at__isnull=False).filter(~Exists(unfinished))
     ending = {"completed_at": Now(), "started_at": Coalesce(F("started_at"), Now()), "error_code": ""}
     some_worked = ~Q(failed_tracks=F("total_tracks")) | Q(failed_tracks=0)
+    # A check of what was unknown that finds nothing is no failure.
+    some_worked |= Q(request__has_key="recheck_of")
     with transaction.atomic(savepoint=False):
         if move(done.filter(some_worked), Status.COMPLETED, error_message="", **ending):
             events.note(job_id, Kind.COMPLETED)

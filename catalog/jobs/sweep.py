@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from catalog import doorbell, quota
 from catalog.jobs.internal import Steps
 from catalog.jobs.leases import has_work
+from catalog.jobs.rechecks import imports_to_recheck, recheck_import
 from catalog.jobs.states import (
     IllegalTransition,
     Status,
@@ -34,6 +35,8 @@ def sweep(steps: Steps | None = None) -> int:
     steps = steps or Steps("sweep")
     steps.take(lambda: _close_follow_ups(steps))
     steps.take(lambda: resume_what_waits_for_the_account(steps))
+    for job_id in steps.take(imports_to_recheck) or ():
+        steps.take(partial(recheck_import, job_id))
     return steps.take(lambda: _ring_for_idle_jobs(steps)) or 0
 
 

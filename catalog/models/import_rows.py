@@ -77,6 +77,11 @@ class ImportRow(models.Model):
         db_constraint=False,
     )
 
+    recheck_at = models.DateTimeField(
+        null=True, blank=True, help_text="When an unknown ISRC is looked up again; empty: never."
+    )
+    rechecks = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="How often it was.")
+
     class Meta:
         ordering = ("number",)
         constraints = (models.UniqueConstraint(fields=("job", "number"), name="one_row_per_number_and_job"),)
@@ -84,6 +89,12 @@ class ImportRow(models.Model):
             models.Index(fields=("job", "outcome", "number"), name="import_row_outcome"),
             # Whether an import has listed a track before.
             models.Index(fields=("job", "track"), name="import_row_track"),
+            # What is to be looked up again, by time and by import: few rows of all.
+            models.Index(
+                fields=("recheck_at", "job"),
+                condition=models.Q(recheck_at__isnull=False),
+                name="import_row_recheck",
+            ),
         )
 
     def __str__(self) -> str:
