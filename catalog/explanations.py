@@ -150,6 +150,17 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Nothing to do at once: it is asked for again by itself, with growing delay. Ask Soundcharts why.",
         is_best_left=True,
     ),
+    "unreadable_figures": Explanation(
+        "Figures not understood",
+        "Some figures that Soundcharts sent cannot be read. The others were saved.",
+        "The message names the days. Try again later; if it stays so, report it to Soundcharts.",
+    ),
+    "endless_pages": Explanation(
+        "Pages without end",
+        "Soundcharts announced more pages of figures than there can be. Those that were read are saved.",
+        "Nothing to do at once: it is asked again automatically, with growing delay. Tell Soundcharts.",
+        is_best_left=True,
+    ),
     "not_found": Explanation(
         "Unknown at Soundcharts",
         "Soundcharts does not know this identifier. The track keeps the data it has.",

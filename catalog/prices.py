@@ -11,13 +11,11 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from catalog.models import Track, TrackAudience, audience_stale_before
+from catalog.models import FIRST_DAYS, Track, TrackAudience, audience_stale_before
 from catalog.quota import remaining_calls, usable_service
 from catalog.words import length_of_time, plural
+from soundcharts.audience import SAFE_PERIOD_DAYS
 
-# Days that one call for an audience covers (the API's reference), and as many are asked for at first.
-PERIOD_DAYS = 90
-FIRST_DAYS = 90
 # Days back that can be asked for: longer than any platform has counted.
 LONGEST_DAYS = 3650
 
@@ -66,7 +64,12 @@ def estimate_calls(track_count: int) -> int:
 
 def calls_a_platform(days: int | None) -> int:
     """Return how many calls a track on a platform takes, so many days back (None: as at first)."""
-    return math.ceil((days or FIRST_DAYS) / PERIOD_DAYS)
+    return math.ceil((days or FIRST_DAYS) / _days_a_call())
+
+
+def _days_a_call() -> int:
+    service = usable_service()
+    return service.audience_days_a_call if service else SAFE_PERIOD_DAYS
 
 
 def estimate_audience_calls(
@@ -90,7 +93,7 @@ def estimate_audience_calls(
 def estimate_gap_calls(
     *, platforms: Sequence[str] | None = None, tracks: Tracks | None = None, limit: int | None = None
 ) -> int:
-    """Return how many calls it takes at most to ask again for the days that are missing in between."""
+    """Return how many calls it takes at most to ask again for days that were asked for and have not come."""
     asked = _asked_platforms(platforms)
     gaps = _gaps(asked, tracks=tracks)
     return sum(_dearest(gaps[name], limit) for name in asked)
@@ -148,7 +151,7 @@ def _absences(
 
     With the number of tracks of each day.
     """
-    reach = timedelta(days=at_least * PERIOD_DAYS)
+    reach = timedelta(days=at_least * _days_a_call())
     # Whoever was fetched lately was asked for lately: by the index, this is nobody as a rule.
     long_ago = Q(fetched_at=None) | Q(fetched_at__lt=timezone.now() - reach)
     absent = TrackAudience.objects.filter(
@@ -163,7 +166,8 @@ def _absences(
 
 def _calls_after(absences: list[tuple[date, int]], track_count: int, *, at_least: int) -> int:
     today = timezone.now().date()
-    more = ((math.ceil((today - until).days / PERIOD_DAYS) - at_least, count) for until, count in absences)
+    days_a_call = _days_a_call()
+    more = ((math.ceil((today - until).days / days_a_call) - at_least, count) for until, count in absences)
     return track_count * at_least + _dearest([row for row in more if row[0] > 0], track_count)
 
 
@@ -171,9 +175,10 @@ def _gaps(platforms: Sequence[str], *, tracks: Tracks | None = None) -> dict[str
     """Return for each platform how many calls the gaps of tracks take, and of how many tracks."""
     found: dict[str, list[tuple[int, int]]] = {name: [] for name in platforms}
     rows = _of(TrackAudience.objects.filter(platform__in=platforms, missing_days__gt=0), tracks)
-    spans = rows.values_list("platform", "missing_days", "first_day", "last_day").annotate(Count("pk"))
-    for platform, missing, first, last, count in spans:
-        calls = min(missing, math.ceil(((last - first).days - 1) / PERIOD_DAYS))
+    days_a_call = _days_a_call()
+    columns = ("platform", "missing_days", "first_day", "last_day", "fetched_from")
+    for platform, missing, first, last, since, count in rows.values_list(*columns).annotate(Count("pk")):
+        calls = min(missing, math.ceil(_span(missing, first, last, since) / days_a_call))
         found[platform].append((calls, count))
     return found
 
@@ -186,6 +191,13 @@ def _asked_platforms(platforms: Sequence[str] | None) -> list[str]:
 
 def _of(rows: QuerySet[TrackAudience], tracks: Tracks | None) -> QuerySet[TrackAudience]:
     return rows.order_by() if tracks is None else rows.order_by().filter(track__in=tracks)
+
+
+def _span(missing: int, first: date | None, last: date | None, fetched_from: date | None) -> int:
+    """Return over how many days the missing ones may be spread, of a row of an audience."""
+    if first is None or last is None:
+        return missing
+    return (last - min(first, fetched_from or first)).days
 
 
 def _dearest(counts: list[tuple[int, int]], limit: int | None) -> int:
@@ -230,7 +242,7 @@ def count_due_audiences(
 
 
 def count_audience_gaps(*, platforms: Sequence[str] | None = None) -> dict[str, int]:
-    """Return how many tracks lack days in between on each platform."""
+    """Return how many tracks lack days that were asked for, on each platform."""
     wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
     with_gaps = TrackAudience.objects.filter(missing_days__gt=0)
     return {platform: with_gaps.filter(platform=platform).count() for platform in wanted}

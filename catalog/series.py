@@ -4,7 +4,7 @@ A series is the values of each recording by day. A day that is not known is miss
 total, and neither it nor the day after it has a gain.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -70,14 +70,10 @@ def summarize(series: Series) -> Summary:
     return Summary(latest, by_day[latest], gain, trend)
 
 
-def gaps(days: Iterable[date]) -> list[date]:
-    """Return the days that are missing between the first and the last."""
-    known = set(days)
-    if not known:
-        return []
-    first, last = min(known), max(known)
-    inner = (first + number * DAY for number in range((last - first).days))
-    return [day for day in inner if day not in known]
+def missing(days: Collection[date], *, first: date, last: date) -> list[date]:
+    """Return the days from the first to the last that are not among these."""
+    span = (first + number * DAY for number in range((last - first).days + 1))
+    return [day for day in span if day not in days]
 
 
 def periods(days: Iterable[date], *, longest: int) -> list[tuple[date, date]]:

@@ -349,6 +349,9 @@ if _unknown := set(SOUNDCHARTS_AUDIENCE_PLATFORMS) - set(AUDIENCE_PLATFORMS):
         f"SOUNDCHARTS_AUDIENCE_PLATFORMS: no platform {', '.join(sorted(_unknown))}. "
         f"There are: {', '.join(AUDIENCE_PLATFORMS)}."
     )
+# Days that one request for an audience may be about. A page holds 100, so more are of use only for songs with
+# fewer figures. Where the account refuses more than 90, 90 are asked for.
+SOUNDCHARTS_AUDIENCE_PERIOD_DAYS = _number("SOUNDCHARTS_AUDIENCE_PERIOD_DAYS", 90, low=1, high=3650)
 # An audience is stale when it was last fetched so many days ago, counted as days of the calendar (UTC), until
 # staff say otherwise on the page Schedule.
 AUDIENCE_REFRESH_DAYS = _number("AUDIENCE_REFRESH_DAYS", 1, low=1, high=3650)

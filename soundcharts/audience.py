@@ -8,17 +8,36 @@ platform.
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from urllib.parse import quote
 from uuid import UUID
 
 from soundcharts.client import USAGE_PATH, SoundchartsClient
-from soundcharts.errors import AuthenticationFailed, Forbidden, SoundchartsError
-from soundcharts.payloads import AudiencePoint, Page, parse_audience
+from soundcharts.errors import (
+    AuthenticationFailed,
+    Forbidden,
+    InvalidRequest,
+    InvalidResponse,
+    SoundchartsError,
+)
+from soundcharts.payloads import AudiencePage, AudiencePoint, parse_audience
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
+logger = logging.getLogger("soundcharts.audience")
+
+# Days that one page holds, and those of a period that every account is allowed.
+PAGE_SIZE = 100
+SAFE_PERIOD_DAYS = 90
+PERIOD_REFUSED = "audience_period_refused"
+# More identifiers than a song has on a platform: what bounds the pages where each day stands once for each.
+MOST_IDENTIFIERS = 10
+DAY = timedelta(days=1)
 REMEMBERED_FOR = 24 * 60 * 60.0
 # Seconds for which a process trusts what it has seen or asked of a platform.
 ASK_AGAIN_AFTER = 5.0
@@ -38,16 +57,61 @@ class SongForbidden(Forbidden):
     stops_all = False
 
 
-class AudienceFetcher:
-    """Fetch series of counts, remembering which platforms answer. May be shared by threads."""
+class UnreadableFigures(SoundchartsError):
+    """Say that some figures of a series could not be read; the others came."""
 
-    def __init__(self, client: SoundchartsClient) -> None:
+    code = "unreadable_figures"
+    default_message = "Soundcharts sent figures that cannot be read."
+
+    @classmethod
+    def of(cls, unreadable: Sequence[str]) -> UnreadableFigures:
+        """Return the error that names the first of these."""
+        named = "; ".join(unreadable[:3])
+        more = f"; and {len(unreadable) - 3:,} more" if len(unreadable) > 3 else ""
+        return cls(f"Soundcharts sent figures that cannot be read: {named}{more}.")
+
+
+class EndlessPages(SoundchartsError):
+    """Say that a series went on over more pages than there can be."""
+
+    code = "endless_pages"
+    default_message = "Soundcharts announced more pages of figures than there can be."
+
+
+def divided(start: date, end: date, *, longest: int) -> list[tuple[date, date]]:
+    """Return a span as periods of at most so many days, newest first, the oldest being the shortest."""
+    ends = range(0, (end - start).days + 1, longest)
+    return [(max(start, end - (n + longest - 1) * DAY), end - n * DAY) for n in ends]
+
+
+class AudienceFetcher:
+    """Fetch series of counts, remembering which platforms answer. May be shared by threads.
+
+    `period_days` is how many days a request may be about; where the account refuses that, it is 90.
+    """
+
+    def __init__(self, client: SoundchartsClient, *, period_days: int = SAFE_PERIOD_DAYS) -> None:
         self._client = client
+        # Whole pages: the rest of a period would cost a call for some days only.
+        self._period_days = period_days - period_days % PAGE_SIZE if period_days > PAGE_SIZE else period_days
+        self._is_refused_until: tuple[bool, float] = (False, 0.0)
         self._lock = threading.Lock()
         # What is known of a platform: whether the plan has it, and until when that is trusted.
         self._known: dict[str, tuple[bool | None, float]] = {}
 
-    def fetch_page(self, uuid: UUID, platform: str, params: dict[str, object]) -> Page[AudiencePoint]:
+    @property
+    def period_days(self) -> int:
+        """Return how many days a request may be about, as far as is known of this account."""
+        if self._period_days <= SAFE_PERIOD_DAYS:
+            return self._period_days
+        now = time.monotonic()
+        is_refused, trusted_until = self._is_refused_until
+        if now >= trusted_until:
+            is_refused = self._client.limiter.recalls(PERIOD_REFUSED)
+            self._is_refused_until = (is_refused, now + ASK_AGAIN_AFTER)
+        return SAFE_PERIOD_DAYS if is_refused else self._period_days
+
+    def fetch_page(self, uuid: UUID, platform: str, params: dict[str, object]) -> AudiencePage:
         """Return a page of a series.
 
         Raises PlatformForbidden where the plan lacks the platform, SongForbidden where only this song is
@@ -62,27 +126,79 @@ class AudienceFetcher:
             self._learn(platform, has_it=True)
         return page
 
-    def fetch_period(self, uuid: UUID, platform: str, start: date, end: date) -> Page[AudiencePoint]:
-        """Return every count of a period of at most 90 days: one call, as long as it fits on one page."""
-        points: list[AudiencePoint] = []
-        warnings: list[str] = []
-        offset: int | None = 0
-        while offset is not None:
+    def fetch_period(self, uuid: UUID, platform: str, start: date, end: date) -> AudiencePage:
+        """Return every count of a period, with as few calls as there are pages of it.
+
+        A period that is longer than the account allows is divided. An error after the first page is in the
+        answer, beside what came before it; one before that is raised.
+        """
+        so_far = _SoFar(uuid, platform)
+        try:
+            for first, last in divided(start, end, longest=self.period_days):
+                try:
+                    self._walk(so_far, first, last)
+                except InvalidRequest as error:
+                    if error.status != 400 or (last - first).days < SAFE_PERIOD_DAYS:
+                        raise
+                    self._walk_in_parts(so_far, first, last)
+        except SoundchartsError as error:
+            if not so_far.points:
+                raise
+            so_far.error = error
+        return AudiencePage(
+            tuple(so_far.points),
+            limit=len(so_far.points),
+            total=len(so_far.points),
+            warnings=tuple(so_far.warnings),
+            unreadable=tuple(so_far.unreadable),
+            error=so_far.error,
+            answered_from=so_far.answered_from,
+        )
+
+    def _walk_in_parts(self, so_far: _SoFar, start: date, end: date) -> None:
+        """Walk a period that was refused as parts that no account refuses, and remember it if they work."""
+        for number, (first, last) in enumerate(divided(start, end, longest=SAFE_PERIOD_DAYS)):
+            self._walk(so_far, first, last)
+            if number == 0:
+                logger.warning(
+                    "This account refuses periods of %d days: for a day, they have 90", self._period_days
+                )
+                self._is_refused_until = (True, time.monotonic() + ASK_AGAIN_AFTER)
+                self._client.limiter.remember(PERIOD_REFUSED, REMEMBERED_FOR)
+
+    def _walk(self, so_far: _SoFar, start: date, end: date) -> None:
+        """Add the pages of a period, as long as each brings something, and never more than there can be."""
+        days = (end - start).days + 1
+        for page in self._pages(so_far, start, end):
+            is_news = so_far.add(page, start, end)
+            if not page.has_next or so_far.has_all_of(start, days):
+                break
+            if page.day_count < min(page.limit, PAGE_SIZE) or not is_news:
+                so_far.warnings.append("Soundcharts announced a page more than it has figures for")
+                break
+        else:
+            so_far.answered_from = start
+            raise EndlessPages
+        so_far.answered_from = start
+
+    def _pages(self, so_far: _SoFar, start: date, end: date) -> Iterator[AudiencePage]:
+        days = (end - start).days + 1
+        offset = 0
+        for _ in range(math.ceil(days * MOST_IDENTIFIERS / PAGE_SIZE)):
             page = self.fetch_page(
-                uuid,
-                platform,
+                so_far.uuid,
+                so_far.platform,
                 {
                     "offset": offset,
-                    "limit": 100,
+                    "limit": PAGE_SIZE,
                     "startDate": start.isoformat(),
                     "endDate": end.isoformat(),
                 },
             )
-            points += page.items
-            warnings += page.warnings
-            # A page that leads back would be asked for without end.
-            offset = page.next_offset if (page.next_offset or 0) > offset else None
-        return Page(tuple(points), limit=len(points), total=len(points), warnings=tuple(warnings))
+            if page.unreadable and not page.items:
+                raise InvalidResponse(f"Soundcharts sent no figure that can be read: {page.unreadable[0]}.")
+            yield page
+            offset = max(page.next_offset or 0, offset + 1)
 
     def has(self, platform: str) -> bool | None:
         """Return whether the plan has a platform; None where nobody has found out within a day."""
@@ -125,6 +241,43 @@ class AudienceFetcher:
         with self._lock:
             self._known[platform] = (has_it, time.monotonic() + ASK_AGAIN_AFTER)
         self._client.limiter.remember(_works(platform) if has_it else _refused(platform), REMEMBERED_FOR)
+
+
+@dataclass(slots=True)
+class _SoFar:
+    """What has come of a series, and how far back it is answered."""
+
+    uuid: UUID
+    platform: str
+    points: list[AudiencePoint] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    error: SoundchartsError | None = None
+    answered_from: date | None = None
+    days: set[date] = field(default_factory=set)
+    seen: set[tuple[date, str | None]] = field(default_factory=set)
+    # Whether days stand once for each identifier, rather than once.
+    is_by_identifier: bool = False
+
+    def add(self, page: AudiencePage, start: date, end: date) -> bool:
+        """Add a page; return whether it has anything of the period that was not known yet."""
+        self.points += page.items
+        self.warnings += page.warnings
+        self.unreadable += page.unreadable
+        inside = [point for point in page.items if start <= point.date <= end]
+        days = {point.date for point in inside}
+        self.is_by_identifier |= page.repeats_days
+        keys = {(point.date, point.identifier) for point in inside}
+        is_news = bool(keys - self.seen if self.is_by_identifier else days - self.days)
+        self.days |= days
+        self.seen |= keys
+        if days:
+            self.answered_from = min(days)
+        return is_news
+
+    def has_all_of(self, start: date, days: int) -> bool:
+        """Return whether every day of a period has come, and each wholly."""
+        return not self.is_by_identifier and all(start + number * DAY in self.days for number in range(days))
 
 
 def refusal_of(platform: str, error: Forbidden | None = None) -> PlatformForbidden:

@@ -7,6 +7,7 @@ null, empty or malformed is None, and a malformed one also leaves a warning in w
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,8 +15,17 @@ from datetime import date
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from soundcharts.errors import InvalidResponse
-from soundcharts.fields import MAX_SECONDS, FieldReader, Fields, as_count, as_fields, parse_date, shown
+from soundcharts.errors import InvalidResponse, SoundchartsError
+from soundcharts.fields import (
+    MAX_SECONDS,
+    MAX_WARNINGS,
+    FieldReader,
+    Fields,
+    as_count,
+    as_fields,
+    parse_date,
+    shown,
+)
 from soundcharts.usage import Usage as Usage
 from soundcharts.usage import parse_usage as parse_usage
 
@@ -97,6 +107,23 @@ class AudiencePoint:
     date: date
     identifier: str | None
     value: int
+
+
+@dataclass(frozen=True, slots=True)
+class AudiencePage(Page[AudiencePoint]):
+    """A page of a series, or several of a period put together.
+
+    `day_count` counts its days before they were flattened into `items`; with `repeats_days`, some of them
+    stood there more than once, for one identifier each. `unreadable` names the day of each figure that could
+    not be read; it is in `warnings`, too. `error` says why pages are missing: then the period is answered
+    from `answered_from` on, as the newest days come first (None: no day of it is for certain).
+    """
+
+    day_count: int = 0
+    repeats_days: bool = False
+    unreadable: tuple[str, ...] = ()
+    error: SoundchartsError | None = None
+    answered_from: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +220,28 @@ def parse_page(payload: object, parse_item: Callable[[object], T]) -> Page[T]:
     return _parse_items(payload, lambda item, warnings: [parse_item(item)])
 
 
-def parse_audience(payload: object) -> Page[AudiencePoint]:
+def parse_audience(payload: object) -> AudiencePage:
     """Return an audience series, flattened to one point per day and identifier, in the server's order.
 
-    Items are {"date": ..., "plots": [{"identifier": ..., "value": ...}]}; values exceed 32 bits.
+    Items are {"date": ..., "plots": [{"identifier": ..., "value": ...}]}; values exceed 32 bits. A day
+    without any plot has no figure.
     """
-    return _parse_items(payload, _parse_day)
+    unreadable: list[str] = []
+    days: list[date | None] = []
+
+    def parse_day(item: object, warnings: list[str]) -> Iterator[AudiencePoint]:
+        days.append(parse_date(item.get("date")) if isinstance(item, dict) else None)
+        return _parse_day(item, days[-1], warnings, unreadable)
+
+    page = _parse_items(payload, parse_day)
+    values = {each.name: getattr(page, each.name) for each in dataclasses.fields(page)}
+    values["warnings"] = (*unreadable[:MAX_WARNINGS], *page.warnings)
+    return AudiencePage(
+        **values,
+        day_count=len(days),
+        repeats_days=len(set(days)) < len(days),
+        unreadable=tuple(unreadable),
+    )
 
 
 def parse_token(payload: object) -> AccessToken:
@@ -259,19 +302,26 @@ def _parse_items(payload: object, parse_item: Callable[[object, list[str]], Iter
     return Page(tuple(items), offset, limit, total, has_next, tuple(warnings))
 
 
-def _parse_day(item: object, warnings: list[str]) -> Iterator[AudiencePoint]:
-    fields = as_fields(item, what="a day of audience")
-    day = parse_date(fields.get("date"))
-    plots = fields.get("plots")
-    if day is None or not isinstance(plots, list):
-        raise InvalidResponse(f"Soundcharts sent a day of audience without date or plots ({shown(item)}).")
+def _parse_day(
+    item: object, day: date | None, warnings: list[str], unreadable: list[str]
+) -> Iterator[AudiencePoint]:
+    if day is None or not isinstance(item, dict):
+        what = item.get("date") if isinstance(item, dict) else item
+        unreadable.append(f"{shown(what)} where the date of a figure was expected")
+        return
+    plots = item.get("plots")
+    if not isinstance(plots, list):
+        unreadable.append(f"{day}: {shown(plots)} where plots were expected")
+        return
     for plot in plots:
-        value = as_count(plot.get("value")) if isinstance(plot, dict) else None
-        if value is None:
-            warnings.append(f"plots of {day}: {shown(plot)} has no count")
-        else:
-            # Some platforms number their recordings: a number is text like any other.
-            number = as_count(plot.get("identifier"))
-            reader = FieldReader(plot if number is None else plot | {"identifier": str(number)})
-            yield AudiencePoint(date=day, identifier=reader.text("identifier"), value=value)
-            warnings += [f"plots of {day}: {warning}" for warning in reader.warnings()]
+        value = plot.get("value") if isinstance(plot, dict) else None
+        # 12.0 is how some writers of JSON write 12.
+        count = as_count(int(value) if isinstance(value, float) and value.is_integer() else value)
+        if count is None:
+            unreadable.append(f"{day}: {shown(value if isinstance(plot, dict) else plot)} is not a count")
+            continue
+        # Some platforms number their recordings: a number is text like any other.
+        number = as_count(plot.get("identifier"))
+        reader = FieldReader(plot if number is None else plot | {"identifier": str(number)})
+        yield AudiencePoint(date=day, identifier=reader.text("identifier"), value=count)
+        warnings += [f"plots of {day}: {warning}" for warning in reader.warnings()]

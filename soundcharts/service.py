@@ -13,7 +13,11 @@ from typing import Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from soundcharts.audience import AudienceFetcher
+from soundcharts.audience import (
+    PAGE_SIZE,
+    SAFE_PERIOD_DAYS,
+    AudienceFetcher,
+)
 from soundcharts.batching import SongBatch, SongFetcher
 from soundcharts.budget import CallBudget
 from soundcharts.client import SoundchartsClient
@@ -23,6 +27,7 @@ from soundcharts.limiter import RateLimiter
 from soundcharts.metering import CallMeter
 from soundcharts.payloads import (
     ArtistSummary,
+    AudiencePage,
     AudiencePoint,
     Page,
     Song,
@@ -39,8 +44,6 @@ __all__ = ["SongBatch", "SoundchartsService", "get_service"]
 
 # The most uuids for which a batch call is documented.
 DEFAULT_BATCH_SIZE = 10
-
-MAX_AUDIENCE_DAYS = 90
 
 SongOrder = Literal[
     "name",
@@ -74,10 +77,16 @@ class SoundchartsService:
     nothing.
     """
 
-    def __init__(self, client: SoundchartsClient, *, batch_size: int = DEFAULT_BATCH_SIZE) -> None:
+    def __init__(
+        self,
+        client: SoundchartsClient,
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        audience_period_days: int = SAFE_PERIOD_DAYS,
+    ) -> None:
         self._client = client
         self._fetcher = SongFetcher(client, batch_size=batch_size)
-        self._audiences = AudienceFetcher(client)
+        self._audiences = AudienceFetcher(client, period_days=audience_period_days)
 
     @property
     def batch_size(self) -> int:
@@ -196,12 +205,12 @@ class SoundchartsService:
     ) -> Page[AudiencePoint]:
         """Return a song's daily counts on a platform, newest first, both dates included.
 
-        Without dates the API answers for the last 30 days. Raises InvalidRequest for a period of more
-        than 90 days, which the API refuses too, but for the price of a call.
+        Without dates the API answers for the last 30 days. Raises InvalidRequest for a longer period than
+        `audience_period_days`, which the API refuses too, but for the price of a call.
         """
         params: dict[str, object] = {**_paging(offset, limit, max_limit=100)}
         if start_date and end_date:
-            _check_period(start_date, end_date)
+            _check_period(start_date, end_date, longest=self.audience_period_days)
         if start_date:
             params["startDate"] = start_date.isoformat()
         if end_date:
@@ -210,14 +219,24 @@ class SoundchartsService:
 
     def get_audience_series(
         self, uuid: UUID, platform: str, *, start_date: date, end_date: date
-    ) -> Page[AudiencePoint]:
-        """Return all daily counts of a period of at most 90 days, both dates included, newest first.
+    ) -> AudiencePage:
+        """Return all daily counts of a period, both dates included, newest first.
 
-        One call, as long as they fit on one page of 100; more pages are asked for and put together. Raises
-        as `get_audience` does.
+        One call for each page of 100 and each part of `audience_period_days`. Raises what keeps the first
+        page from coming; what keeps a later one from it is in the answer.
         """
         _check_period(start_date, end_date)
         return self._audiences.fetch_period(uuid, _text(platform), start_date, end_date)
+
+    @property
+    def audience_period_days(self) -> int:
+        """Return how many days a request for an audience may be about, as far as is known."""
+        return self._audiences.period_days
+
+    @property
+    def audience_days_a_call(self) -> int:
+        """Return how many days of an audience one call brings: a period of them, but at most a page."""
+        return min(self.audience_period_days, PAGE_SIZE)
 
     def has_audience(self, platform: str) -> bool | None:
         """Return whether the plan has the audience of a platform; None where that is not known."""
@@ -248,6 +267,7 @@ def get_service(*, interactive: bool = False) -> SoundchartsService:
             team_id=settings.SOUNDCHARTS_TEAM_ID,
             auth_url=settings.SOUNDCHARTS_AUTH_URL,
             batch_size=settings.SOUNDCHARTS_BATCH_SIZE,
+            audience_period_days=settings.SOUNDCHARTS_AUDIENCE_PERIOD_DAYS,
             calls_per_minute=settings.SOUNDCHARTS_CALLS_PER_MINUTE,
             quota_reserve=settings.SOUNDCHARTS_QUOTA_RESERVE,
             timeout=settings.SOUNDCHARTS_TIMEOUT,
@@ -269,6 +289,7 @@ class _Configuration:
     team_id: str
     auth_url: str
     batch_size: int
+    audience_period_days: int
     calls_per_minute: int
     quota_reserve: int
     timeout: float
@@ -307,7 +328,11 @@ def _build_service(configuration: _Configuration, *, interactive: bool) -> Sound
         proxy=configuration.proxy,
         ca_bundle=configuration.ca_bundle,
     )
-    return SoundchartsService(client, batch_size=configuration.batch_size)
+    return SoundchartsService(
+        client,
+        batch_size=configuration.batch_size,
+        audience_period_days=configuration.audience_period_days,
+    )
 
 
 @lru_cache(maxsize=16)
@@ -327,12 +352,12 @@ def _paging(offset: int, limit: int, *, max_limit: int) -> dict[str, int]:
     return {"offset": offset, "limit": limit}
 
 
-def _check_period(start_date: date, end_date: date) -> None:
+def _check_period(start_date: date, end_date: date, *, longest: int | None = None) -> None:
     """Raise InvalidRequest for a period that the API refuses, for the price of a call."""
-    if not 0 <= (end_date - start_date).days <= MAX_AUDIENCE_DAYS:
-        raise InvalidRequest(
-            f"Ask for an audience over at most {MAX_AUDIENCE_DAYS} days, from first to last."
-        )
+    days = (end_date - start_date).days
+    if days < 0 or (longest is not None and days > longest):
+        limit = "" if longest is None else f" over at most {longest} days,"
+        raise InvalidRequest(f"Ask for an audience{limit} from first to last.")
 
 
 def _segment(text: str) -> str:

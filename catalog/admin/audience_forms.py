@@ -33,7 +33,7 @@ REACH = (
     ("", "What is new (the last 90 days at first)"),
     ("180", "180 days"),
     ("365", "A year"),
-    (GAPS, "Only days that are missing in between"),
+    (GAPS, "Only days that are missing"),
 )
 
 
@@ -148,7 +148,7 @@ class FetchAudienceForm(BaseDialogForm):
         choices=REACH,
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text="Days that are known already are not asked for again. A call reaches over 90 days.",
+        help_text="Known days are not fetched again. Each call covers up to 90 days.",
     )
 
     def __init__(self, request: HttpRequest, object_id: int | str | None = None, *args: Any, **kwargs: Any):

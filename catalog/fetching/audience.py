@@ -11,11 +11,17 @@ from catalog import jobs
 from catalog.fetching.figures import save_figures
 from catalog.fetching.results import Ask, AudienceAnswer, PlatformAnswer, Result
 from catalog.mapping import TrackReport
-from catalog.models import AudienceDay, FetchChunk, MetadataFetchTask, Track, TrackAudience
-from catalog.prices import FIRST_DAYS, PERIOD_DAYS
-from catalog.series import DAY, gaps, periods
-from soundcharts.audience import PlatformForbidden, refusal_of
+from catalog.models import FIRST_DAYS, AudienceDay, FetchChunk, MetadataFetchTask, Track, TrackAudience
+from catalog.series import DAY, missing, periods
+from soundcharts.audience import (
+    EndlessPages,
+    PlatformForbidden,
+    UnreadableFigures,
+    divided,
+    refusal_of,
+)
 from soundcharts.errors import SoundchartsError
+from soundcharts.payloads import AudiencePage
 from soundcharts.service import SoundchartsService
 
 # The newest days are asked for again for as long as figures are revised, where that costs no further call.
@@ -25,7 +31,7 @@ Period = tuple[date, date]
 
 
 class Audience:
-    """Ask for the figures of tracks, a track at a time: a call a platform, more for more than 90 days."""
+    """Ask for the figures of tracks, a track at a time: a call a platform, more for many days."""
 
     task_types: tuple[str, ...] = MetadataFetchTask.AUDIENCE
 
@@ -50,10 +56,11 @@ class Audience:
                 "trend"
             )
         }
-        gaps_of = _gaps_of(list(rows.values())) if job.request.get("fill_gaps") else {}
+        known = _days_of(list(rows.values())) if job.request.get("fill_gaps") else {}
+        find_unknown = _Unknown(job, service)
         found = {}
         tracks = Track.objects.filter(pk__in=track_ids).annotate(database_now=Now())
-        for pk, uuid, now in tracks.values_list("pk", "uuid", "database_now"):
+        for pk, uuid, released, now in tracks.values_list("pk", "uuid", "release_date", "database_now"):
             if not platforms:
                 found[pk] = Result(pk, str(uuid), refusal_of(refused[0]))
                 continue
@@ -61,9 +68,10 @@ class Audience:
             for platform in platforms:
                 row = rows.get((pk, platform))
                 if job.request.get("fill_gaps"):
-                    wanted_periods = _open_gaps(row, gaps_of.get(row.pk, []), job) if row else []
+                    days = known.get(row.pk, set()) if row else set()
+                    wanted_periods = find_unknown.gaps(row, days, released) if row else []
                 else:
-                    wanted_periods = _unknown_periods(row, job, now)
+                    wanted_periods = find_unknown.periods(row, now)
                 if wanted_periods:
                     asks.append(Ask(platform, tuple(wanted_periods)))
             if asks:
@@ -84,62 +92,79 @@ class Audience:
         return save_figures(chunk, results)
 
 
-def _unknown_periods(row: TrackAudience | None, job: MetadataFetchTask, now: datetime) -> list[Period]:
-    """Return what is to be asked of a track on a platform, so that an answer in part leaves no hole."""
-    if row is not None and row.retry_at is not None and row.retry_at > now and job.request["only_due"]:
-        return []  # It was not known there lately, and nobody asks for it in particular.
-    today = now.date()
-    days = job.request.get("days")
-    first = today - ((days or FIRST_DAYS) - 1) * DAY
-    if row is None or row.fetched_from is None or row.fetched_until is None:
-        return _divided(first, today)
-    found: list[Period] = []
-    if days is not None and first < row.fetched_from:
-        # From what is known towards the past.
-        found += _divided_backwards(first, row.fetched_from - DAY)
-    if row.fetched_at is None or row.fetched_at < job.fresh_after:
-        new_days = max(0, (today - row.fetched_until).days)
-        calls = max(1, -(-new_days // PERIOD_DAYS))
-        # What is late comes after the newest figure, however long ago that was.
-        late_days = (row.fetched_until - row.last_day).days if row.last_day else 0
-        again = min(max(REVISED_DAYS, late_days), calls * PERIOD_DAYS - new_days)
-        found += _divided(max(row.fetched_from, min(row.fetched_until, today) + DAY - again * DAY), today)
-    whole = _divided_backwards(first, today)
-    # Both ends of what is known can cost a call more than all of it, which the price has not told of.
-    is_whole_cheaper = len(found) > len(whole) and whole[0][0] <= row.fetched_until + DAY
-    return whole if is_whole_cheaper else found
+class _Unknown:
+    """What a job is to ask for of a series, so that no day of it stays unknown."""
+
+    def __init__(self, job: MetadataFetchTask, service: SoundchartsService) -> None:
+        self._job = job
+        self._days_a_call = service.audience_days_a_call
+        self._period_days = service.audience_period_days
+
+    def periods(self, row: TrackAudience | None, now: datetime) -> list[Period]:
+        """Return what is new, or not known although it was asked for, and with `days` what is older."""
+        job = self._job
+        if row is not None and row.retry_at is not None and row.retry_at > now and job.request["only_due"]:
+            return []  # It was not known there lately, and nobody asks for it in particular.
+        today = now.date()
+        days = job.request.get("days")
+        first = today - ((days or FIRST_DAYS) - 1) * DAY
+        whole = divided(first, today, longest=self._period_days)
+        if row is None or row.fetched_from is None or row.fetched_until is None:
+            return whole
+        found: list[Period] = []
+        if days is not None and first < row.fetched_from:
+            # From what is known towards the past.
+            found += divided(first, row.fetched_from - DAY, longest=self._period_days)
+        is_asked = row.job_id == job.pk and row.asked_until is not None and row.asked_until >= today
+        if not is_asked and (row.fetched_at is None or row.fetched_at < job.fresh_after):
+            if days is not None and row.last_day is None:
+                return whole  # Nothing came when it was asked for.
+            found += self._new(row, today)
+        # Both ends of what is known can cost more calls than all of it, which the price has not told of.
+        is_whole_cheaper = self._calls(found) > self._calls(whole) and whole[-1][0] <= row.fetched_until + DAY
+        return whole if is_whole_cheaper else found
+
+    def gaps(self, row: TrackAudience, known: set[date], released: date | None) -> list[Period]:
+        """Return the periods that hold a series' missing days, but for those that the job has asked for.
+
+        They may have stayed empty: without this an answer in part would be paid for again and again.
+        """
+        span = row.wanted_span(released) if row.missing_days else None
+        if span is None:
+            return []
+        first, last = span
+        if row.asked_until is not None and row.job_id in (self._job.pk, self._job.parent_id):
+            first = max(first, row.asked_until + DAY)
+        return periods(missing(known, first=first, last=last), longest=self._days_a_call)
+
+    def _new(self, row: TrackAudience, today: date) -> list[Period]:
+        """Return the periods from what is known until today, and as much before as is of use and free."""
+        since, until = row.fetched_from or today, row.fetched_until or today
+        new_days = max(0, (today - until).days)
+        free_days = max(1, -(-new_days // self._days_a_call)) * self._days_a_call - new_days
+        reach = max(since, min(until, today) + DAY - free_days * DAY)
+        if row.first_day is None or row.last_day is None or row.first_day > reach or row.error:
+            # Days that were asked for did not come, and may have come since.
+            first = reach
+        else:
+            # What is late comes after the newest figure, however long ago that was.
+            again = max(REVISED_DAYS, (until - row.last_day).days)
+            first = max(reach, min(until, today) + DAY - again * DAY)
+        # Oldest first, so that what came before an error is next to what is known.
+        return periods(missing((), first=first, last=today), longest=self._days_a_call)
+
+    def _calls(self, wanted: list[Period]) -> int:
+        return sum(-(-((end - start).days + 1) // self._days_a_call) for start, end in wanted)
 
 
-def _divided(first: date, last: date) -> list[Period]:
-    """Return a span as periods that one call can ask for, oldest first."""
-    starts = range(0, (last - first).days + 1, PERIOD_DAYS)
-    return [(first + n * DAY, min(last, first + (n + PERIOD_DAYS - 1) * DAY)) for n in starts]
-
-
-def _divided_backwards(first: date, last: date) -> list[Period]:
-    """Return the same newest first, the oldest being the shortest."""
-    ends = range(0, (last - first).days + 1, PERIOD_DAYS)
-    return [(max(first, last - (n + PERIOD_DAYS - 1) * DAY), last - n * DAY) for n in ends]
-
-
-def _open_gaps(row: TrackAudience, days: list[date], job: MetadataFetchTask) -> list[Period]:
-    """Return the periods that hold a series' missing days, but for those that the job has asked for.
-
-    They may have stayed empty: without this an answer in part would be paid for again and again.
-    """
-    if row.asked_until is not None and row.job_id in (job.pk, job.parent_id):
-        days = [day for day in days if day > row.asked_until]
-    return periods(days, longest=PERIOD_DAYS)
-
-
-def _gaps_of(rows: list[TrackAudience]) -> dict[int, list[date]]:
-    """Return the missing days of each series that has some, by the key of its row."""
+def _days_of(rows: list[TrackAudience]) -> dict[int, set[date]]:
+    """Return the days that are known of each series with missing ones, by the key of its row."""
     days: dict[int, set[date]] = {}
     with_gaps = [row.pk for row in rows if row.missing_days]
     known = AudienceDay.objects.filter(recording__audience__in=with_gaps)
     for audience_id, day in known.values_list("recording__audience_id", "day"):
         days.setdefault(audience_id, set()).add(day)
-    return {audience_id: gaps(known_days) for audience_id, known_days in days.items()}
+    return days
 
 
 def _ask(service: SoundchartsService, result: Result) -> tuple[Result, SoundchartsError | None]:
@@ -154,27 +179,24 @@ def _ask(service: SoundchartsService, result: Result) -> tuple[Result, Soundchar
             if service.has_audience(ask.platform) is False:
                 raise refusal_of(ask.platform)
             for start, end in ask.periods:
-                page = service.get_audience_series(
+                series = service.get_audience_series(
                     UUID(result.item), ask.platform, start_date=start, end_date=end
                 )
-                answer = replace(
-                    answer,
-                    ask=replace(ask, periods=(*answer.ask.periods, (start, end))),
-                    points=answer.points + page.items,
-                    warnings=answer.warnings + page.warnings,
-                )
+                answer = _with_series(answer, series, start, end)
+                if series.error is not None:
+                    raise series.error
         except SoundchartsError as error:
             is_final = isinstance(error, PlatformForbidden) or not (error.is_temporary or error.stops_all)
             if is_final:
                 answers.append(replace(answer, error=error))
-                if error.code in {"not_found", "ambiguous_isrc"}:
+                if not answer.is_answered and error.code in {"not_found", "moved"}:
                     break  # It is about the track, so the other platforms know it no better.
                 continue
             if service.is_interactive:
                 rest = [PlatformAnswer(replace(left, periods=())) for left in result.asks[number + 1 :]]
                 answers += [replace(failed, error=error) for failed in (answer, *rest)]
                 return replace(result, answer=AudienceAnswer(tuple(answers))), error
-            if answer.ask.periods:
+            if answer.is_answered:
                 answers.append(replace(answer, is_part=True))
             part = AudienceAnswer(tuple(answers)) if answers else None
             return replace(result, part=part), error
@@ -184,10 +206,28 @@ def _ask(service: SoundchartsService, result: Result) -> tuple[Result, Soundchar
     return replace(result, answer=AudienceAnswer(tuple(answers))), None
 
 
+def _with_series(answer: PlatformAnswer, series: AudiencePage, start: date, end: date) -> PlatformAnswer:
+    """Return an answer with what came of a period, without figures of days that were not asked for."""
+    # Endless pages bring no more when they are bought again.
+    is_whole = series.error is None or isinstance(series.error, EndlessPages)
+    answered_from = start if is_whole else series.answered_from
+    periods = answer.ask.periods if answered_from is None else (*answer.ask.periods, (answered_from, end))
+    strangers = [point.date for point in series.items if not start <= point.date <= end]
+    more = f" (and {len(strangers) - 1:,} more)" if len(strangers) > 1 else ""
+    notes = (f"a figure of {strangers[0]}{more}, which was not asked for",) if strangers else ()
+    return replace(
+        answer,
+        ask=replace(answer.ask, periods=periods),
+        points=answer.points + tuple(point for point in series.items if start <= point.date <= end),
+        warnings=answer.warnings + series.warnings + notes,
+        error=UnreadableFigures.of(series.unreadable) if series.unreadable else answer.error,
+    )
+
+
 def _refusal_of_all(answers: Sequence[PlatformAnswer]) -> PlatformForbidden | None:
     refusals = [
         answer.error
         for answer in answers
-        if isinstance(answer.error, PlatformForbidden) and not answer.ask.periods
+        if isinstance(answer.error, PlatformForbidden) and not answer.is_answered
     ]
     return refusals[0] if refusals and len(refusals) == len(answers) else None

@@ -27,7 +27,7 @@ SUMMARY_FIELDS = frozenset(
     if field.name not in ("id", "track", "platform")
 )
 # What asking again tomorrow would not change.
-REFUSED = frozenset({"not_found", "song_forbidden"})
+REFUSED = frozenset({"not_found", "moved", "song_forbidden", "endless_pages"})
 DAYS_A_STATEMENT = 10_000
 TRACK_FIELDS = ("audience_fetched_at", "audience_total", "audience_gain")
 
@@ -66,12 +66,13 @@ def save_figures(chunk: FetchChunk, results: Sequence[Result]) -> dict[int, Trac
     answered = {result.track_id: result for result in results if result.answer or result.part}
     # In key order and before anything else, as all who write tracks: nobody waits for others in a ring.
     locked = Track.objects.select_for_update(no_key=True).filter(pk__in=answered).order_by("pk")
-    tracks = {track.pk: track for track in locked.only("pk", *TRACK_FIELDS)}
+    tracks = {track.pk: track for track in locked.only("pk", "release_date", *TRACK_FIELDS)}
     now = database_now(chunk)
     pairs = _pairs([result for pk, result in answered.items() if pk in tracks])
     _write_days(list(pairs.values()))
     for pair in pairs.values():
         _note_answer(pair, chunk.job_id, now)
+        pair.row.count_missing(tracks[pair.row.track_id].release_date)
         if pair.warnings:
             logger.warning(
                 "job %s: track %s: %s", chunk.job_id, pair.row.track_id, "; ".join(pair.warnings[:5])
@@ -115,7 +116,7 @@ def _pairs(results: Iterable[Result]) -> dict[tuple[int, str], _Pair]:
         (result.track_id, answer.ask.platform): answer
         for result in results
         for answer in _platform_answers(result)
-        if answer.ask.periods or not isinstance(answer.error, PlatformForbidden)
+        if answer.is_answered or not isinstance(answer.error, PlatformForbidden)
     }
     if not answers:
         return {}
@@ -169,13 +170,10 @@ def _write_days(pairs: list[_Pair]) -> None:
 
 
 def _read_points(pair: _Pair) -> None:
-    """Sort what was said by identifier and day, leaving out what was not asked for or cannot be kept."""
-    periods = pair.answer.ask.periods
+    """Sort what was said by identifier and day, leaving out what cannot be kept."""
     pair.warnings += pair.answer.warnings
     for point in pair.answer.points:
-        if not any(start <= point.date <= end for start, end in periods):
-            pair.warnings.append(f"a figure of {point.date}, which was not asked for")
-        elif len(identifier := point.identifier or "") > LONGEST_IDENTIFIER:
+        if len(identifier := point.identifier or "") > LONGEST_IDENTIFIER:
             pair.warnings.append(f"an identifier of {len(identifier):,} characters")
         else:
             kept = pair.said.setdefault(identifier, {}).setdefault(point.date, point.value)
@@ -185,7 +183,7 @@ def _read_points(pair: _Pair) -> None:
 
 
 def _first_needed(pair: _Pair) -> date:
-    days = [start for start, _ in pair.answer.ask.periods]
+    days = [start for start, _ in pair.answer.ask.periods] + [point.date for point in pair.answer.points]
     if pair.row.latest_day is not None:
         # And as much before them as tells a recording that is new from one that is late.
         days.append(pair.row.latest_day - (TREND_DAYS + LATE_DAYS + 1) * DAY)
@@ -210,11 +208,9 @@ def _merge(pair: _Pair, audience_id: int, recordings: dict[tuple[int, str], int]
                 continue
             kept[day] = value
             yield AudienceDay(recording_id=recording_id, day=day, value=value)
-    row.count_days(
-        first=min((day for day in (row.first_day, *said_days) if day is not None), default=None),
-        last=max((day for day in (row.last_day, *said_days) if day is not None), default=None),
-        known=row.days_known + len(said_days - known_before),
-    )
+    row.first_day = min((day for day in (row.first_day, *said_days) if day is not None), default=None)
+    row.last_day = max((day for day in (row.last_day, *said_days) if day is not None), default=None)
+    row.days_known += len(said_days - known_before)
     summary = summarize(pair.kept)
     if summary.latest_day is not None and (row.latest_day is None or summary.latest_day >= row.latest_day):
         row.latest_day, row.latest_value = summary.latest_day, _storable(summary.latest_value)
@@ -233,10 +229,9 @@ def _note_answer(pair: _Pair, job_id: int, now: datetime) -> None:
         row.job_id, row.asked_until = job_id, None
     is_up_to_date = False
     if answer.ask.periods:
-        starts, ends = zip(*answer.ask.periods, strict=True)
-        row.fetched_from = min(day for day in (row.fetched_from, *starts) if day is not None)
-        row.fetched_until = max(day for day in (row.fetched_until, *ends) if day is not None)
-        row.asked_until = max(ends)
+        row.fetched_from, row.fetched_until = _answered_span(row, answer.ask.periods)
+        ends = [end for _, end in answer.ask.periods]
+        row.asked_until = max(ends) if row.asked_until is None else max(row.asked_until, *ends)
         # What was asked for in between says nothing of the newest days.
         is_up_to_date = row.asked_until >= min(row.fetched_until, now.date())
     if answer.error is None:
@@ -250,12 +245,30 @@ def _note_answer(pair: _Pair, job_id: int, now: datetime) -> None:
         row.absences = min(row.absences + 1, 1000)
 
 
+def _answered_span(row: TrackAudience, periods: Sequence[tuple[date, date]]) -> tuple[date, date]:
+    """Return from when until when a row is answered, with these periods, and no unanswered day between.
+
+    A period that is apart from the others does not count: it is asked for again with the days between.
+    """
+    known: list[tuple[date, date]] = []
+    # Where all days were pruned, the oldest wanted is after the last that was asked for.
+    if row.fetched_from and row.fetched_until and row.fetched_from <= row.fetched_until:
+        known = [(row.fetched_from, row.fetched_until)]
+    spans: list[tuple[date, date]] = []
+    for start, end in sorted([*known, *periods]):
+        if spans and start <= spans[-1][1] + DAY:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
+        else:
+            spans.append((start, end))
+    return spans[-1] if not known else next(span for span in spans if span[0] <= known[0][0] <= span[1])
+
+
 def _stamp(tracks: dict[int, Track], pairs: Iterable[_Pair], now: datetime) -> None:
     """Note on the tracks that Soundcharts answered, and the figures that the list is sorted by."""
     shown = settings.SOUNDCHARTS_AUDIENCE_PLATFORMS[0]
     answered: dict[int, Track] = {}
     for pair in pairs:
-        if not pair.answer.ask.periods:
+        if not pair.answer.is_answered:
             continue
         track = answered.setdefault(pair.row.track_id, tracks[pair.row.track_id])
         track.audience_fetched_at = now

@@ -20,7 +20,8 @@ class Ask:
 class PlatformAnswer:
     """What Soundcharts said about a track on a platform: figures, or an error that is final for it.
 
-    `ask` has the periods that were answered; with `is_part` that is not all that was wanted.
+    `ask` has the periods that were answered, `points` also those of a period that was answered in part.
+    With `is_part` that is not all that was wanted.
     """
 
     ask: Ask
@@ -28,6 +29,11 @@ class PlatformAnswer:
     warnings: tuple[str, ...] = ()
     error: SoundchartsError | None = None
     is_part: bool = False
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether Soundcharts answered at all, be it that there is nothing."""
+        return bool(self.ask.periods or self.points)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def request_audience(
     """Ask for the audience of chosen tracks, on these platforms (None: those of the settings).
 
     With `days`, as far back as that; else only what has come since the last fetch. With `fill_gaps`, only
-    the days that are missing in between. With `only_stale`, a platform that is fresh, or that did not
+    the days that are missing. With `only_stale`, a platform that is fresh, or that did not
     know the track lately, is not asked; else one that has answered since now, or `fresh_after`. Raises
     ValueError for no tracks, or for more than LARGEST_SELECTION.
     """

@@ -3,6 +3,7 @@
 from catalog.models.accounts import ApiAccount, ApiUsage
 from catalog.models.aliases import TrackAlias, note_aliases, tracks_by_identifier
 from catalog.models.audience import (
+    FIRST_DAYS,
     TREND_DAYS,
     AudienceDay,
     AudienceRecording,
@@ -29,6 +30,7 @@ from catalog.models.tracks import (
 )
 
 __all__ = [
+    "FIRST_DAYS",
     "METADATA_FIELDS",
     "TREND_DAYS",
     "ApiAccount",

@@ -12,6 +12,8 @@ from soundcharts.platforms import AUDIENCE_PLATFORMS
 
 # Days whose gains the list shows as a line.
 TREND_DAYS = 28
+# Days that are asked for at first.
+FIRST_DAYS = 90
 
 PLATFORM_CHOICES = [(code, platform.name) for code, platform in AUDIENCE_PLATFORMS.items()]
 
@@ -57,7 +59,7 @@ class TrackAudience(models.Model):
     last_day = models.DateField(null=True, blank=True, help_text="The newest day with any figure.")
     days_known = models.PositiveIntegerField(default=0, help_text="Days with a figure.")
     missing_days = models.PositiveIntegerField(
-        default=0, help_text="Days between the first and the last that have none."
+        default=0, help_text="Days that were asked for, up to the newest figure, and have not come."
     )
 
     fetched_from = models.DateField(null=True, blank=True, help_text="The oldest day ever asked for.")
@@ -95,11 +97,15 @@ class TrackAudience(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("track", "platform"), name="one_audience_per_track_and_platform"),
         )
-        # What is fresh, and what is waiting although it is not: counted for the price of a refresh.
+        # What is fresh, and what is waiting although it is not: counted for the price of a refresh. And what
+        # lacks days, counted for the price of asking for them, and walked for the plan.
         indexes = (
             models.Index(fields=("platform", "fetched_at"), name="audience_fetched"),
             models.Index(
                 fields=("platform", "retry_at"), condition=~Q(retry_at=None), name="audience_waiting"
+            ),
+            models.Index(
+                fields=("platform", "track"), condition=Q(missing_days__gt=0), name="audience_missing"
             ),
         )
 
@@ -119,10 +125,36 @@ class TrackAudience(models.Model):
     def is_stale(self) -> bool:
         return self.fetched_at is None or self.fetched_at < audience_stale_before(timezone.now())
 
-    def count_days(self, *, first: date | None, last: date | None, known: int) -> None:
-        """Note, unsaved, between which days how many have a figure."""
+    def count_days(
+        self, *, first: date | None, last: date | None, known: int, released: date | None = None
+    ) -> None:
+        """Note, unsaved, between which days how many have a figure, and how many are missing.
+
+        `released` is the day of the track's release, before which nothing is missing.
+        """
         self.first_day, self.last_day, self.days_known = first, last, known
-        self.missing_days = 0 if first is None or last is None else (last - first).days + 1 - known
+        self.count_missing(released)
+
+    def count_missing(self, released: date | None) -> None:
+        """Bring the number of missing days up to date, unsaved; `released` as in `count_days`."""
+        span = self.wanted_span(released)
+        self.missing_days = (span[1] - span[0]).days + 1 - self.days_known if span else 0
+
+    def wanted_span(self, released: date | None) -> tuple[date, date] | None:
+        """Return between which days, both included, a day without a figure is missing.
+
+        From the oldest day that was asked for: an answer that brought nothing leaves it unknown. Days after
+        the newest figure are asked for by every fetch. Where there is no figure at all, the last days that
+        were asked for, as many as are asked for at first.
+        """
+        if self.first_day is not None and self.last_day is not None:
+            since = self.fetched_from or self.first_day
+            return min(self.first_day, max(since, released or since)), self.last_day
+        if self.fetched_from is None or self.fetched_until is None:
+            return None
+        since = max(self.fetched_from, self.fetched_until - timedelta(days=FIRST_DAYS - 1))
+        since = max(since, released or since)
+        return (since, self.fetched_until) if since <= self.fetched_until else None
 
 
 class AudienceRecording(models.Model):

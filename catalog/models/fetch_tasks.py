@@ -126,6 +126,9 @@ class MetadataFetchTask(models.Model):
             models.Index(fields=("status", "-id"), name="job_status"),
             # A track's own jobs are found by their key.
             models.Index(fields=("dedupe_key", "-id"), name="job_dedupe_key"),
+            # The list by date, and its filter of the last days; what is old enough to be pruned.
+            models.Index(fields=("created_at", "id"), name="job_created"),
+            models.Index(fields=("completed_at",), name="job_completed"),
         )
         permissions = (("control_metadatafetchtask", "Can pause, resume, cancel and retry fetch tasks"),)
 
@@ -246,6 +249,12 @@ class FetchChunk(models.Model):
         ordering = ("pk",)
         indexes = (
             models.Index(fields=("job", "id"), condition=Q(finished_at=None), name="chunk_unfinished"),
+            # Living leases, of whatever job: few among all chunks.
+            models.Index(
+                fields=("lease_expires_at",),
+                condition=Q(finished_at=None, lease_expires_at__isnull=False),
+                name="chunk_leased",
+            ),
         )
 
     def __str__(self) -> str:

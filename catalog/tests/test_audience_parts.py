@@ -134,9 +134,9 @@ def test_figures_that_come_late_are_asked_for_again_however_late_they_are(simula
 
 def test_what_came_before_the_plan_lost_the_platform_is_kept(simulator, broker, asked):
     (track,) = add_tracks(simulator, 1)
-    second = TODAY - timedelta(days=89)
+    first, second = (TODAY - timedelta(days=days) for days in (89, 179))
     asked.fails = lambda platform, start: PlatformForbidden() if start == second else None
     job = run(jobs.request_audience([track.pk], days=180).job)
     assert (job.failed_tracks, job.failures.get().code) == (1, "forbidden")
-    assert TrackAudience.objects.get().fetched_until == second - timedelta(days=1)
+    assert TrackAudience.objects.get().fetched_from == first
     assert AudienceDay.objects.count() > 80

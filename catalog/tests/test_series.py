@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 from catalog.models import TREND_DAYS
-from catalog.series import gains, gaps, periods, summarize, totals
+from catalog.series import gains, missing, periods, summarize, totals
 from catalog.tests.audiences import days_from
 
 FIRST = date(2026, 1, 1)
@@ -82,9 +82,10 @@ def test_nothing_known_says_nothing():
     assert summarize({1: {}}).latest_value is None
 
 
-def test_gaps_are_the_days_between():
-    assert gaps([day(0), day(3), day(4)]) == [day(1), day(2)]
-    assert gaps([]) == gaps([day(3)]) == []
+def test_missing_are_the_days_of_a_span_that_are_not_known():
+    assert missing([day(0), day(3), day(4)], first=day(0), last=day(4)) == [day(1), day(2)]
+    assert missing([], first=day(0), last=day(1)) == [day(0), day(1)]
+    assert missing([day(3)], first=day(3), last=day(3)) == missing([], first=day(3), last=day(2)) == []
 
 
 def test_periods_are_few_and_no_longer_than_allowed():

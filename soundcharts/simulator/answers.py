@@ -176,6 +176,27 @@ def incomplete(sound: Answer, *, leave_out: int, at: int, code: int | None) -> A
     return Answer(200, encode(envelope), songs=sound.songs, platform=sound.platform)
 
 
+def no_figures(sound: Answer) -> Answer:
+    """Return an answer about an audience that is whole and has no day."""
+    envelope = json.loads(sound.body)
+    page = envelope["page"] | {"total": 0, "next": None}
+    return Answer(200, encode(envelope | {"items": [], "page": page}))
+
+
+def unreadable_figures(sound: Answer, value: Any, *, where: str, days: list[str] | None) -> Answer:
+    """Return an answer about an audience with another value in the place of the figures of some days.
+
+    `where` is "value", "plots" or "date": what the value stands for.
+    """
+    envelope = json.loads(sound.body)
+    for item in envelope["items"]:
+        if days is not None and item["date"][:10] not in days:
+            continue
+        for holder in item["plots"] if where == "value" else [item]:
+            holder[where] = value
+    return Answer(200, encode(envelope))
+
+
 BROKEN: dict[str, Callable[[Answer, dict[str, Any]], Answer]] = {
     "html_200": lambda sound, options: html(200, title="Please log in"),
     "empty_200": lambda sound, options: Answer(200),
@@ -183,5 +204,11 @@ BROKEN: dict[str, Callable[[Answer, dict[str, Any]], Answer]] = {
     "gzip_bomb": lambda sound, options: gzip_bomb(options["mib"]),
     "deep_json": lambda sound, options: deep_json(int(options["depth"])),
     "giant_int": lambda sound, options: giant_int(int(options["digits"])),
+    "no_figures": lambda sound, options: no_figures(sound) if sound.status == 200 else sound,
+    "unreadable_figures": lambda sound, options: (
+        unreadable_figures(sound, options["value"], where=options["where"], days=options["days"])
+        if sound.status == 200
+        else sound
+    ),
     "wrong_shape": lambda sound, options: wrong_shape(sound, options["value"], where=options["where"]),
 }

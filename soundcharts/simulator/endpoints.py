@@ -33,7 +33,6 @@ _SORTS = frozenset(
         "soundchartsScore",
     }
 )
-_MAX_PERIOD = timedelta(days=90)
 _DEFAULT_PERIOD = timedelta(days=30)
 _LAST_OFFSET = 50_000
 
@@ -282,8 +281,9 @@ class Endpoints:
         today = self._state.today
         end = _day(request, "endDate", today)
         start = _day(request, "startDate", end - min(_DEFAULT_PERIOD, end - date.min))
-        if start > end or end - start > _MAX_PERIOD:
-            raise Refused(400, "The period must be positive and of at most 90 days.", key="startDate")
+        longest = self._state.longest_period
+        if start > end or (longest is not None and (end - start).days > longest):
+            raise Refused(400, f"The period must be positive and of at most {longest} days.", key="startDate")
         if self._faults.is_poisoned(uuid):
             raise Refused(400, "The request could not be processed.")
         index = self._index(uuid)
@@ -293,7 +293,11 @@ class Endpoints:
         only = request.query.get("identifier")
         if only and only not in self._catalogue.identifiers(index, platform):
             days = []
-        items = [
+        how = self._faults.endless_audience
+        if how == "older":
+            back = timedelta(days=offset)
+            days = self._series.published_days(index, platform, start - back, end - back, today=today)
+        items: list[dict[str, Any]] = [
             {
                 "date": f"{day.isoformat()}T00:00:00+00:00",
                 "plots": [
@@ -302,10 +306,19 @@ class Endpoints:
                     if not only or plot["identifier"] == only
                 ],
             }
-            for day in days[offset : offset + limit]
+            for day in (days if how else days[offset : offset + limit])
         ]
+        if how == "identifiers":
+            items = [
+                item | {"plots": [plot | {"identifier": f"{plot['identifier']}-{offset}-{number}"}]}
+                for item in items
+                for plot in item["plots"]
+                for number in range(2)
+            ]
         related = {name: value for name, value in self._summary(index).items() if name != "releaseDate"}
         page = _page(request, offset, limit, len(days))
+        if how:
+            page = _page(request, offset, len(items), offset + 2 * len(items)) | {"total": None}
         return ok(
             {"related": related, "items": items, "page": page, "errors": []},
             songs=(index,),

@@ -72,6 +72,9 @@ CALL_FAULTS: dict[str, dict[str, Any]] = {
     "giant_int": {"digits": 100_000},
     # Any JSON value instead of the whole answer ("body") or of its object or items ("object").
     "wrong_shape": {"value": None, "where": "body"},
+    # Audience without any day; and with any JSON value for the figures ("value"), plots or date of some days.
+    "no_figures": {},
+    "unreadable_figures": {"value": None, "where": "value", "days": None},
     # The connection is reset, after so many bytes of the answer.
     "reset": {"after_bytes": 0},
     # The connection is closed in the orderly way without an answer.
@@ -93,11 +96,15 @@ DATA_FAULTS: dict[str, dict[str, Any]] = {
     "merged_songs": {"songs": {}, "redirect": None},
     # 403 for the audience of these platforms, as where the plan lacks them.
     "forbidden_platforms": {"platforms": ()},
+    # Audience of which every page names a next one, and brings the same days again ("again"), days before the
+    # period ("older"), or the same days of other identifiers ("identifiers").
+    "endless_audience": {"how": "again"},
     # Songs by uuid: an object is merged into the true one (ABSENT removes a field), other values replace it.
     "payloads": {"songs": {}},
 }
 _SELECTION: dict[str, Any] = {"kinds": None, "uuids": None, "after": 0, "every": 1, "times": None}
 _BATCH_FAULTS = frozenset({"batch_refused", "extra_items"})
+_AUDIENCE_FAULTS = frozenset({"no_figures", "unreadable_figures"})
 _DEFAULT_KINDS = frozenset(KINDS) - {"token"}
 
 
@@ -132,7 +139,12 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "message": (_is_line, "one line of text, or null"),
     "location": (_is_line, "a URL, or null"),
     "reset": (lambda value: value is None or _is_number(value), "a number of seconds, or null"),
-    "where": (lambda value: value in ("body", "object"), "body or object"),
+    "where": (
+        lambda value: value in ("body", "object", "value", "plots", "date"),
+        "body, object, value, plots or date",
+    ),
+    "how": (lambda value: value in ("again", "older", "identifiers"), "again, older or identifiers"),
+    "days": (_is_list, "a list of dates"),
     "full_length": (lambda value: isinstance(value, bool), "true or false"),
     "declare_length": (lambda value: isinstance(value, bool), "true or false"),
     "songs": (lambda value: isinstance(value, Mapping), "an object of songs by uuid"),
@@ -192,6 +204,7 @@ class _Data:
     poisoned: frozenset[str] = frozenset()
     ambiguous: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
+    endless: str = ""
     payloads: dict[str, Any] = field(default_factory=dict)
     merged: dict[str, str] = field(default_factory=dict)
     merged_redirect: int | None = None
@@ -313,6 +326,11 @@ class Faults:
         """Say whether an ISRC is made to be ambiguous."""
         return isrc.upper() in self._data.ambiguous
 
+    @property
+    def endless_audience(self) -> str:
+        """Return in what way the pages of an audience have no end, empty where they have one."""
+        return self._data.endless
+
     def is_forbidden(self, platform: str) -> bool:
         """Say whether a platform is made to be missing from the plan."""
         return platform in self._data.forbidden
@@ -350,6 +368,7 @@ class Faults:
         kinds, uuids = selection["kinds"], selection["uuids"]
         if kinds is None:
             kinds = ["songs"] if base in _BATCH_FAULTS else _DEFAULT_KINDS
+            kinds = ["audience"] if base in _AUDIENCE_FAULTS else kinds
         return Fault(
             name=base,
             options=values,
@@ -383,6 +402,7 @@ class Faults:
             poisoned=frozenset(uuid.lower() for uuid in on["poisoned_uuids"]["uuids"] or ()),
             ambiguous=frozenset(isrc.upper() for isrc in on["ambiguous_isrcs"]["isrcs"] or ()),
             forbidden=frozenset(on["forbidden_platforms"]["platforms"] or ()),
+            endless=self._standing.get("endless_audience", {}).get("how", ""),
             payloads={str(uuid).lower(): value for uuid, value in on["payloads"]["songs"].items()},
             merged={
                 str(uuid).lower(): str(heir).lower() for uuid, heir in on["merged_songs"]["songs"].items()

@@ -28,7 +28,8 @@ class State:
     whatever came of it, and as answered when a sound answer holding it was about to be sent.
 
     `quota`, `quota_used`, `calls_per_minute` and `latency` (seconds) may be assigned at any time, and so may
-    `today`, up to which there are audience figures: a date, or None for that of the clock.
+    `today`, up to which there are audience figures: a date, or None for that of the clock; and
+    `longest_period`, the days between the first and the last of an audience, or None for any number.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class State:
         with self._lock:
             self.quota, self.calls_per_minute, self.latency = self._initial
             self._today: date | None = None
+            self.longest_period: int | None = 90
             self.quota_used = 0
             self.calls: Counter[str] = Counter()
             self.statuses: Counter[int] = Counter()

@@ -48,7 +48,7 @@ class Command(FetchCommand):
         parser.add_argument(
             "--fill-gaps",
             action="store_true",
-            help="ask again for days that are missing in between, and for nothing else; with --all or "
+            help="ask again for days that were asked for and never came, and for nothing else; with --all or "
             "--track-uuid, without --days",
         )
 

@@ -63,7 +63,8 @@ def _days_of(audience_ids: list[int], before: date) -> QuerySet[AudienceDay]:
 def _prune(audience_ids: list[int], track_ids: list[int], before: date) -> int:
     """Delete the old days of some series, and let their summaries say so."""
     # Whoever saves days locks the tracks, in key order, before anything else.
-    list(Track.objects.select_for_update(no_key=True).filter(pk__in=track_ids).order_by("pk").values("pk"))
+    tracks = Track.objects.select_for_update(no_key=True).filter(pk__in=track_ids).order_by("pk")
+    released = dict(tracks.values_list("pk", "release_date"))
     count, _ = _days_of(audience_ids, before).delete()
     left = {
         audience_id: (first, last, known)
@@ -76,9 +77,9 @@ def _prune(audience_ids: list[int], track_ids: list[int], before: date) -> int:
     audiences = list(TrackAudience.objects.filter(pk__in=audience_ids))
     for audience in audiences:
         first, last, known = left.get(audience.pk, (None, None, 0))
-        audience.count_days(first=first, last=last, known=known)
         if audience.fetched_from is not None:
             audience.fetched_from = max(audience.fetched_from, before)
+        audience.count_days(first=first, last=last, known=known, released=released.get(audience.track_id))
     TrackAudience.objects.bulk_update(
         audiences, ("first_day", "last_day", "days_known", "missing_days", "fetched_from"), batch_size=100
     )
