@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from catalog.models import METADATA_FIELDS, Track
+from catalog.words import countdown
 from soundcharts.errors import SoundchartsError
 from soundcharts.payloads import Song, SongSummary
 from soundcharts.values import is_same_picture, is_same_text, parse_isrc
@@ -37,6 +38,18 @@ class FieldChange:
     def label(self) -> str:
         """The field's name as the admin shows it."""
         return label_of(self.field)
+
+    @property
+    def shown_before(self) -> Any:
+        return self._shown(self.before)
+
+    @property
+    def shown_after(self) -> Any:
+        return self._shown(self.after)
+
+    def _shown(self, value: Any) -> Any:
+        """Return a value as people read it: seconds as a clock shows them."""
+        return countdown(value) if self.field == "duration" and isinstance(value, int) else value
 
 
 @dataclass(slots=True)

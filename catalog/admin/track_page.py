@@ -14,19 +14,22 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.cache import never_cache
-from unfold.decorators import action
+from unfold.decorators import action, display
 
 from catalog.admin.answers import why_not_fetched
 from catalog.admin.forms import FetchNowForm, TrackForm
 from catalog.admin.keys import key_in, page_in
 from catalog.admin.refusing import RefusingAdmin, may_see_failures
 from catalog.admin.shared_forms import SharedPage
+from catalog.admin.track_fields import LengthField, ReleaseDateField, TextField
 from catalog.admin.track_story import LAST_PAGE, Answer, Story, answer_of, timeline
 from catalog.fetching import fetch_track_now
 from catalog.mapping import label_of
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from catalog.words import countdown
 
 EDITED_BY_HAND = "Edited by hand"
+TEXTS = ("name", "credit_name", "slug", "label", "genre")
 LEVELS = {
     "updated": messages.SUCCESS,
     "unchanged": messages.SUCCESS,
@@ -64,15 +67,33 @@ class TrackPage(SharedPage, RefusingAdmin):
 
     # --- the form
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "duration":
+            return LengthField(label="Duration", required=False, show_hidden_initial=True)
+        if db_field.name == "release_date":
+            kwargs["form_class"] = ReleaseDateField
+        if db_field.name in TEXTS:
+            kwargs["form_class"] = TextField
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    @display(description="Duration")
+    def length(self, track: Track) -> str:
+        return "" if track.duration is None else countdown(track.duration)
+
     def get_fieldsets(self, request: HttpRequest, obj: Track | None = None) -> Any:
         found = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return found
-        # To those who only look, the panel above says it in words; the theme would show a list of names.
-        return [(name, options) for name, options in found if name != EDITED_BY_HAND]
+        # To those who only look, the panel above says it in words; the theme would show a list of names, and
+        # seconds.
+        return [
+            (name, options | {"fields": _with_length(options["fields"])})
+            for name, options in found
+            if name != EDITED_BY_HAND
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Track | None = None) -> tuple[str, ...]:
-        return () if obj is None else ("uuid",)
+        return () if obj is None else ("uuid", "length")
 
     def save_model(self, request: HttpRequest, obj: Track, form: TrackForm, change: bool) -> None:
         if change:
@@ -268,3 +289,10 @@ def _own_job(track: Track, number: str) -> MetadataFetchTask | None:
 
 def _address(track: Track) -> str:
     return reverse("admin:catalog_track_change", args=(track.pk,))
+
+
+def _with_length(fields: Any) -> tuple[Any, ...]:
+    return tuple(
+        _with_length(field) if isinstance(field, tuple) else "length" if field == "duration" else field
+        for field in fields
+    )

@@ -113,11 +113,10 @@ class FetchCommand(BaseCommand):
         self.stdout.write(f"1 track ({track}), {price}.")
         job, report = self.fetch_one(track, options)
         for change in report.changes:
-            self.stdout.write(f"  {change.label}: {change.before or 'empty'} -> {change.after}")
+            self.stdout.write(f"  {change.label}: {change.shown_before or 'empty'} -> {change.shown_after}")
         for kept in report.kept:
-            self.stdout.write(
-                f"  {kept.label}: kept by hand as {kept.before!r}; Soundcharts says {kept.after!r}"
-            )
+            mine, theirs = repr(kept.shown_before), repr(kept.shown_after)
+            self.stdout.write(f"  {kept.label}: kept by hand as {mine}; Soundcharts says {theirs}")
         for note in report.notes:
             self.stdout.write(f"  {note}")
         for warning in report.warnings:

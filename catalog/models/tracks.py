@@ -145,7 +145,7 @@ class Track(models.Model):
     # Not a URLField: its check refuses host names that exist, so a fetched address could not be saved.
     image_url = models.CharField("image", max_length=1000, blank=True, validators=[check_web_address])
     release_date = models.DateField(null=True, blank=True)
-    duration = models.PositiveIntegerField("duration (seconds)", null=True, blank=True)
+    duration = models.PositiveIntegerField(null=True, blank=True, help_text="In seconds.")
     isrc = models.CharField("ISRC", max_length=20, blank=True)
     label = models.CharField(max_length=255, blank=True)
     genre = models.CharField(max_length=255, blank=True, help_text="The primary genre.")

@@ -119,7 +119,21 @@ def test_an_address_that_a_fetch_may_store_does_not_keep_the_form_from_saving(st
         ("label", "By hand", "By hand"),
         ("genre", "By hand", "By hand"),
         ("duration", "77", 77),
+        ("duration", "3:45", 225),
+        ("duration", "03:05", 185),
+        ("duration", "75:00", 4500),
+        ("duration", "1:02:03", 3723),
+        ("duration", "\u00a03:45\u200b", 225),
         ("release_date", "2001-02-03", "2001-02-03"),
+        ("release_date", "2001-02-03T00:00:00Z", "2001-02-03"),
+        ("release_date", "2001/02/03", "2001-02-03"),
+        ("release_date", "20010203", "2001-02-03"),
+        ("release_date", "3 February 2001", "2001-02-03"),
+        ("release_date", "Feb 3, 2001", "2001-02-03"),
+        ("release_date", "3.2.2001", "2001-02-03"),
+        ("release_date", "1900-01-01", "1900-01-01"),
+        ("name", "Beyonce\u0301", "Beyonc\u00e9"),
+        ("label", "  Two\u3000\u00a0blanks ", "Two blanks"),
         ("image_url", "https://example.com/x.jpg", "https://example.com/x.jpg"),
     ],
 )
@@ -256,7 +270,15 @@ def test_what_the_fetches_record_cannot_be_changed_by_hand(staff_client, make_tr
         ("name", "x" * 10_000),
         ("duration", "-1"),
         ("duration", "9" * 30),
+        ("duration", "3:75"),
+        ("duration", "3:4"),
+        ("duration", "1:60:00"),
+        ("duration", "3.45"),
+        ("duration", "24:00:01"),
         ("release_date", "yesterday"),
+        ("release_date", "02/03/2001"),
+        ("release_date", "9999-12-31"),
+        ("release_date", "0001-01-01"),
         ("edited_fields", ["metadata_error"]),
         ("name", "with a NUL \x00"),
     ],
@@ -322,3 +344,63 @@ def test_deleting_a_track_keeps_the_failures_of_its_jobs(admin_client, make_trac
     assert Track.objects.count() == 0
     assert MetadataFetchTask.objects.get().failures.get().item == str(track.uuid)
     assert job.failures.get().track is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("field", "typed", "said"),
+    [
+        ("release_date", "29.3.", "Use YYYY-MM-DD, for example 2019-03-29."),
+        ("release_date", "03/29/2019", "Use YYYY-MM-DD, for example 2019-03-29."),
+        ("release_date", "2019-02-30", "Use YYYY-MM-DD, for example 2019-03-29."),
+        ("release_date", "9999-12-31", "Use a date from 1860 on, at most 2 years ahead."),
+        ("duration", "three minutes", "Use minutes and seconds, for example 3:45."),
+        ("duration", "99:59:59", "Use at most 24 hours."),
+    ],
+)
+def test_a_refusal_says_which_form_is_wanted(staff_client, make_track, field, typed, said):
+    track = make_track(duration=225, release_date="2001-02-03")
+
+    page = save(staff_client, track, open_form(staff_client, track), **{field: typed})
+
+    assertContains(page, said)
+    assert (track.duration, str(track.release_date)) == (225, "2001-02-03")
+
+
+@pytest.mark.django_db
+def test_a_duration_is_shown_as_a_clock_shows_it_and_saved_as_it_is_shown(staff_client, make_track):
+    track = make_track(name="Before", duration=3723)
+    form = open_form(staff_client, track)
+
+    save(staff_client, track, form, name="After")
+
+    assert form["duration"] == ["1:02:03"]
+    assert (track.duration, track.edited_fields) == (3723, ["name"])
+
+
+@pytest.mark.django_db
+def test_a_duration_that_nobody_would_type_hinders_no_other_edit(staff_client, make_track):
+    track = make_track(name="Before", duration=194_000)
+
+    save(staff_client, track, open_form(staff_client, track), name="After")
+
+    assert (track.name, track.duration, track.edited_fields) == ("After", 194_000, ["name"])
+
+
+@pytest.mark.django_db
+def test_who_only_looks_sees_the_duration_as_a_clock_shows_it(viewer_client, make_track):
+    page = viewer_client.get(page_of(make_track(duration=225)))
+
+    assertContains(page, "3:45")
+    assertNotContains(page, "225")
+
+
+@pytest.mark.django_db
+def test_the_history_shows_durations_as_a_clock_shows_them(staff_client, make_track):
+    track = make_track(duration=194)
+    save(staff_client, track, open_form(staff_client, track), duration="3:45")
+
+    history = staff_client.get(reverse("admin:catalog_track_history", args=(track.pk,)))
+
+    assertContains(history, "<del>3:14</del>")
+    assertContains(history, "<ins>3:45</ins>")

@@ -121,7 +121,7 @@ def test_the_answer_brings_the_values_that_the_form_is_to_show(staff_client, mak
     track.refresh_from_db()
     assert set(values) == {*METADATA_FIELDS, "edited_fields"}
     assert (values["name"], values["genre"]) == (track.name, "By hand")
-    assert (values["release_date"], values["duration"]) == ("2001-02-03", "77")
+    assert (values["release_date"], values["duration"]) == ("2001-02-03", "1:17")
     assert values["edited_fields"] == ["genre"]
     assert values["slug"] == ""
 
