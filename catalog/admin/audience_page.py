@@ -71,7 +71,9 @@ class AudienceOnPage:
     def fetch_audience_now(
         self, request: HttpRequest, form: FetchAudienceForm, object_id: str
     ) -> HttpResponse:
-        track = get_object_or_404(Track, pk=key_in(object_id) or 0)
+        track = Track.objects.filter(pk=key_in(object_id) or 0).first()
+        if track is None:
+            return self.gone_or_404(request, object_id)  # type: ignore[attr-defined]
         here = reverse("admin:catalog_track_change", args=(track.pk,))
         if (refusal := why_not_fetched(request, here)) is not None:
             return refusal

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -191,7 +191,9 @@ class TrackPage(SharedPage, RefusingAdmin):
             raise PermissionDenied
         name = request.POST.get("field", "")
         with transaction.atomic():
-            track = get_object_or_404(Track.objects.select_for_update(), pk=track_id)
+            track = Track.objects.select_for_update().filter(pk=track_id).first()
+            if track is None:
+                return self.gone_or_404(request, str(track_id))
             is_kept = name in track.edited_fields and name in METADATA_FIELDS
             if is_kept:
                 track.edited_fields = [kept for kept in track.edited_fields if kept != name]
@@ -223,7 +225,7 @@ class TrackPage(SharedPage, RefusingAdmin):
     def fetch_now(self, request: HttpRequest, form: FetchNowForm, object_id: str) -> HttpResponse:
         track = _find(object_id)
         if track is None:
-            raise Http404
+            return self.gone_or_404(request, object_id)
         if (refusal := why_not_fetched(request, _address(track))) is not None:
             return refusal
         begun = time.monotonic()
