@@ -102,6 +102,7 @@ def demo_site(var: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         print(
             "Starting Valkey, the Soundcharts simulator, and the database (a new SQLite file) ...", flush=True
         )
+        simulator = stack.enter_context(_simulator(var))
         os.environ |= {
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "ENV_FILE": "",
@@ -112,7 +113,8 @@ def demo_site(var: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
             "VAR_DIR": str(var),
             "DATABASE_URL": f"sqlite:///{var / 'db.sqlite3'}",
             "REDIS_URL": stack.enter_context(_valkey(var, first_port=DEMO_REDIS_PORT)),
-            "SOUNDCHARTS_API_URL": stack.enter_context(_simulator(var)),
+            "SOUNDCHARTS_API_URL": simulator,
+            "IMAGE_ORIGINS": simulator,
             "SOUNDCHARTS_APP_ID": "soundcharts",
             "SOUNDCHARTS_API_KEY": "soundcharts",
             "LOG_LEVEL": "INFO",

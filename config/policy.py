@@ -6,8 +6,10 @@ address staff have typed.
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
+
+def content_security_policy(*, image_origins: list[str]) -> dict[str, dict[str, list[str]]]:
+    """Return the policy; `image_origins` are origins (http://host:port) whose pictures are shown besides."""
+    directives = {
         "default-src": [NONE],
         # Alpine, which the theme is built with, makes functions of the expressions in its attributes.
         # No inline script and no handler in an attribute runs, whatever gets into a page.
@@ -16,14 +18,15 @@ CONTENT_SECURITY_POLICY = {
         # is not. The first line is for browsers that do not know the second.
         "style-src": [SELF, UNSAFE_INLINE],
         "style-src-elem": [SELF],
-        "img-src": [SELF, "data:", "https:"],
+        "img-src": [SELF, "data:", "https:", *image_origins],
         "font-src": [SELF],
         "connect-src": [SELF],
         "form-action": [SELF],
         "base-uri": [SELF],
         "frame-ancestors": [NONE],
     }
-}
+    return {"DIRECTIVES": directives}
+
 
 # The admin uses no device and no sensor: nor may anything that gets into it.
 PERMISSIONS_POLICY: dict[str, list[str]] = {

@@ -4,16 +4,13 @@ Runs the demo on a catalogue of its own, brings something of everything about, a
 in docs/images, small enough for a repository.
 """
 
-import colorsys
 import io
-import re
 import sys
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page
 
 from config.chromium import run_chromium
 from config.local import BASE_DIR, demo_site, do_main_job
@@ -51,7 +48,6 @@ def main() -> int:
         if not do_main_job():
             return 1
         context = browser.new_context(viewport={"width": WIDTH, "height": 700}, color_scheme="light")
-        context.route(re.compile("^https://"), _paint_cover)
         page = context.new_page()
         page.goto(address)
         page.get_by_label("Username").fill("demo")
@@ -127,17 +123,6 @@ def _begin_long_task() -> int:
         if follow_up and follow_up.processed_tracks >= 1000:
             return follow_up.pk
         time.sleep(0.1)
-
-
-def _paint_cover(route: Route) -> None:
-    """Answer for whoever hosts covers: a gradient, in colours of the address's own."""
-    hue = zlib.crc32(route.request.url.encode()) % 360 / 360
-    ends = [[round(255 * part) for part in colorsys.hls_to_rgb(hue + turn, 0.55, 0.5)] for turn in (0, 0.15)]
-    ramp = Image.linear_gradient("L").resize((300, 300))
-    parts = [ramp.point([a + (b - a) * n // 255 for n in range(256)]) for a, b in zip(*ends, strict=True)]
-    file = io.BytesIO()
-    Image.merge("RGB", parts).save(file, "PNG")
-    route.fulfill(body=file.getvalue(), content_type="image/png")
 
 
 if __name__ == "__main__":

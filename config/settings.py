@@ -6,6 +6,7 @@ with a sentence that names it.
 """
 
 import os
+import re
 import ssl
 from datetime import time, timedelta
 from pathlib import Path
@@ -80,6 +81,13 @@ def _url(name: str, default: str, *, schemes: set[str]) -> str:
         # The value is not repeated: a URL can carry a password.
         raise ImproperlyConfigured(f"{name} must be a URL that starts with {' or '.join(sorted(schemes))}://")
     return value.rstrip("/")
+
+
+def _origins(name: str) -> list[str]:
+    origins = _list(name)
+    if not all(re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", origin) for origin in origins):
+        raise ImproperlyConfigured(f"{name} must be origins such as http://host:port, separated by commas.")
+    return origins
 
 
 def _proxy(name: str) -> str:
@@ -169,7 +177,9 @@ BEHIND_TLS_PROXY = _flag("BEHIND_TLS_PROXY", False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-CONTENT_SECURITY_POLICY = policy.CONTENT_SECURITY_POLICY
+# Origins (http://host:port) whose pictures are shown, besides all by https: the simulator's, in the demo.
+IMAGE_ORIGINS = _origins("IMAGE_ORIGINS")
+CONTENT_SECURITY_POLICY = policy.content_security_policy(image_origins=IMAGE_ORIGINS)
 PERMISSIONS_POLICY = policy.PERMISSIONS_POLICY
 
 # Passwords in URLs stay out of pages and mails about errors.

@@ -31,6 +31,7 @@ from catalog.fetching.imports import (
     why_listing_failed,
 )
 from catalog.models import ImportDraft, SharedAnswer
+from catalog.pictures import shown_at
 from catalog.song_lists import UnreadableList, read_list
 from catalog.spending import add_spending
 from catalog.words import plural
@@ -102,6 +103,11 @@ class ImportMixin(ModelAdmin):
             "opts": self.opts,
             "form": form,
             "kept": kept,
+            "artists": [
+                found | {"picture": shown_at(str(found.get("image_url", "")))} for found in kept.artists
+            ]
+            if kept
+            else [],
             "has_searched": kept is not None and kept.source == Source.ARTIST and not kept.artist_uuid,
         }
         return TemplateResponse(request, "catalog/import_source.html", context)

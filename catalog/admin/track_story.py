@@ -29,7 +29,6 @@ from catalog.models import (
 from catalog.quota import current_account
 from catalog.status import activity_of
 from catalog.words import plural
-from soundcharts.fields import is_web_url
 
 # Entries on the track's own page, and on a page of its history.
 NEWEST = 6
@@ -225,11 +224,6 @@ class Story:
     def account(self) -> ApiAccount | None:
         """What is left of the plan's calls, as far as Soundcharts has ever said."""
         return current_account()
-
-    @property
-    def cover(self) -> str:
-        """The picture's address, where it is one that a browser may be sent to."""
-        return self.track.image_url if is_web_url(self.track.image_url) else ""
 
     @property
     def freshness_colour(self) -> str:

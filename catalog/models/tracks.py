@@ -12,6 +12,7 @@ from django.db.models.functions import Upper
 from django.utils import timezone
 
 from catalog.models.refresh import refresh_days
+from catalog.pictures import shown_at
 from catalog.song_lists import is_uuid
 from soundcharts.fields import is_web_url
 
@@ -257,6 +258,11 @@ class Track(models.Model):
         if self.metadata_fetched_at is None:
             return "never fetched"
         return "aged" if self.is_stale else "fresh"
+
+    @property
+    def cover(self) -> str:
+        """Where a page shows the cover from; `image_url` keeps what Soundcharts or staff said."""
+        return shown_at(self.image_url)
 
     @property
     def initials(self) -> str:

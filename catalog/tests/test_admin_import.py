@@ -485,7 +485,8 @@ def search(client: Client, name: str, **values: str):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_artist_is_searched_for_chosen_and_imported(staff_client, broker, simulator):
+def test_an_artist_is_searched_for_chosen_and_imported(staff_client, broker, simulator, settings):
+    settings.IMAGE_ORIGINS = [simulator.url]
     name, uuid = simulator.catalogue.artist_name(ARTIST), simulator.artist_uuid(ARTIST)
 
     page = search(staff_client, name.upper())

@@ -1,5 +1,7 @@
 """What comes from the API is text, on every page; and what is secret is on none."""
 
+import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -11,7 +13,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 
 from catalog import jobs
 from catalog.fetching import work_on_job
-from catalog.models import FetchFailure, MetadataFetchTask, Track, TrackChange
+from catalog.models import FetchFailure, ImportDraft, MetadataFetchTask, Track, TrackChange
 from conftest import API_KEY
 
 pytestmark = pytest.mark.on_sqlite_alone
@@ -211,6 +213,48 @@ def test_a_cover_that_is_no_web_address_is_neither_shown_nor_linked(staff_client
 
     assertContains(page, "No picture")
     assert scripts_in(page.content.decode()) == []
+
+
+# What the policy of every page refuses would be a broken picture.
+SHOWN = {
+    "https://covers.example/a.jpg?x=1": "https://covers.example/a.jpg?x=1",
+    "http://covers.example/a.jpg?x=1": "https://covers.example/a.jpg?x=1",
+    "http://covers.example:80/a.jpg": "https://covers.example/a.jpg",
+    "http://covers.example:8080/a.jpg": "",
+    "http://localhost/a.jpg": "",
+    "http://127.0.0.1:8800/a.jpg": "",
+    "http://demo.example:8800/covers/a.svg": "http://demo.example:8800/covers/a.svg",
+    "http://demo.example/covers/a.svg": "https://demo.example/covers/a.svg",
+    "HTTP://covers.example/a.jpg": "https://covers.example/a.jpg",
+    "//covers.example/a.jpg": "",
+    "javascript:alert(1)": "",
+}
+
+
+def pictures_of(page: str) -> list[str]:
+    found = (unescape(address) for address in re.findall(r'<img [^>]*src="([^"]*)"', page))
+    return [address for address in found if "static" not in address]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("address", "shown"), SHOWN.items())
+def test_pictures_are_shown_where_the_policy_allows_it(staff_client, make_track, settings, address, shown):
+    settings.IMAGE_ORIGINS = ["http://demo.example:8800"]
+    track = make_track(name="Blue Sky", image_url=address)
+    artist = {"uuid": "7d534228-5165-11e9-9375-549f35161576", "name": "Artist", "image_url": address}
+    draft = ImportDraft.objects.create(source="artist", artist_name="Artist", artists=[artist])
+    pages = {
+        "list": reverse("admin:catalog_track_changelist"),
+        "track": reverse("admin:catalog_track_change", args=(track.pk,)),
+        "panel": reverse("admin:catalog_track_panel", args=(track.pk,)),
+        "import": reverse("admin:catalog_track_import_from_api") + f"?draft={draft.pk}",
+    }
+
+    found = {name: pictures_of(staff_client.get(path).content.decode()) for name, path in pages.items()}
+
+    assert found == dict.fromkeys(pages, [shown] if shown else [])
+    # What is stored stays as it came.
+    assert Track.objects.get().image_url == address
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import path, reverse
 
+from config.policy import content_security_policy
 from config.urls import urlpatterns as site_addresses
 
 
@@ -68,6 +69,11 @@ def test_pages_are_shown_in_no_frame(answer):
 
 def test_covers_may_come_from_everywhere_by_https(answer):
     assert policy_of(answer)["img-src"] == {"'self'", "data:", "https:"}
+
+
+def test_pictures_of_other_origins_are_shown_where_the_settings_name_them():
+    directives = content_security_policy(image_origins=["http://127.0.0.1:8800"])["DIRECTIVES"]
+    assert directives["img-src"] == ["'self'", "data:", "https:", "http://127.0.0.1:8800"]
 
 
 def test_other_sites_learn_nothing_from_links_and_types_are_not_guessed(answer):

@@ -31,7 +31,7 @@ class Simulator:
     `latency` and `token_lifetime` are in seconds. `quota` calls may be made in all, and
     `quota_tolerance` as a share of it beyond (real plans tolerate 0.1). `calls_per_minute` is enforced
     per `rate_window` seconds, which tests may shorten. A batch holds at most `max_batch` uuids. Port 0
-    takes a free one.
+    takes a free one. Covers are drawn, and are at its own URL once it listens.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Simulator:
         """Listen, and serve in the background until `stop`. Raises OSError when the port is taken."""
         if self._server is None:
             self._server = Server(self._address, self._site)
+            self.catalogue.move_pictures(self.url)
             self._thread = threading.Thread(
                 target=self._server.serve_forever, args=(0.02,), name="simulator", daemon=True
             )

@@ -11,7 +11,7 @@ from math import gcd
 from typing import Any, Literal
 from uuid import UUID
 
-from soundcharts.simulator import vocabulary
+from soundcharts.simulator import covers, vocabulary
 from soundcharts.simulator.numbering import (
     BASE10,
     BASE36,
@@ -76,14 +76,17 @@ class Catalogue:
     `shape` chooses among the shapes that the API has given song objects: "v2.25" is what
     the API answers today, "v2" the older one (slug, text ISRC, one label, named genres), "mixed"
     alternates song by song. About one song in 60 lacks an ISRC, a date, a duration, an image or genres,
-    as in real life.
+    as in real life. Pictures are at the origin `pictures_at`.
     """
 
-    def __init__(self, songs: int, *, shape: Shape = "v2.25") -> None:
+    def __init__(
+        self, songs: int, *, shape: Shape = "v2.25", pictures_at: str = "https://assets.soundcharts.com"
+    ) -> None:
         if not 0 < songs < _SECOND_IDENTIFIER:
             raise ValueError(f"The number of songs must be positive and below 2**40, not {songs}.")
         self.songs = songs
         self.shape = shape
+        self._pictures_at = pictures_at
         step = max(1, int(songs * 0.618)) | 1
         while gcd(step, songs) != 1:
             step += 2
@@ -202,6 +205,11 @@ class Catalogue:
         noun = vocabulary.NOUNS[(draw >> 12) % len(vocabulary.NOUNS)]
         return f"The {adjective} {noun}" if style < 13 else f"{adjective} {noun}"
 
+    def move_pictures(self, origin: str) -> None:
+        """Let pictures be at another origin (https://host:port) from now on."""
+        self._pictures_at = origin
+        self._artist.cache_clear()
+
     def artist(self, artist: int) -> JsonObject:
         """Return an artist as the API shows it inside songs and as `related`."""
         return self._artist(artist).copy()
@@ -214,7 +222,7 @@ class Catalogue:
             "slug": slug,
             "name": name,
             "appUrl": f"https://app.soundcharts.com/app/artist/{slug}/overview",
-            "imageUrl": f"https://assets.soundcharts.com/artist/{uuid[1]}/{uuid[2]}/{uuid[3]}/{uuid}.jpg",
+            "imageUrl": covers.address_of("artist", self.artist_uuid(artist), origin=self._pictures_at),
         }
 
     def _artist_range(self, artist: int) -> range:
@@ -252,9 +260,8 @@ class Catalogue:
         """Return the address of the cover, None for a few; each revision has another."""
         if mix(index, 28) % 60 == 0:
             return None
-        uuid = str(self.song_uuid(index))
         suffix = f"?v={revision}" if revision else ""
-        return f"https://assets.soundcharts.com/song/{uuid[1]}/{uuid[2]}/{uuid[3]}/{uuid}.jpg{suffix}"
+        return covers.address_of("song", self.song_uuid(index), origin=self._pictures_at) + suffix
 
     def summary(self, index: int, *, revision: int = 0) -> JsonObject:
         """Return a song as the lists show it."""

@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 from urllib.parse import parse_qs
 
-from soundcharts.simulator import answers
+from soundcharts.simulator import answers, covers
 from soundcharts.simulator.answers import Answer, Refused
 from soundcharts.simulator.control import PREFIX, Control
 from soundcharts.simulator.endpoints import Call, Endpoints, Request, parse_query
@@ -150,6 +150,10 @@ class _Handler(BaseHTTPRequestHandler):
         if request.path.startswith(PREFIX):
             with_keys = any(name in self.headers for name in ("x-api-key", "x-app-id", "authorization"))
             self._send(site.control.answer(request, with_keys=with_keys))
+            return
+        if request.path.startswith(covers.PATH):
+            # No call of the API: neither counted nor slow.
+            self._send(covers.answer(request.path, revision=request.query.get("v", "")))
             return
         if request.path == TOKEN_PATH:
             call = Call("token", (), lambda: self._token(request))

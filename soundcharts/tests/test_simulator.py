@@ -16,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
+from xml.etree import ElementTree
 
 import pytest
 import requests
 
-from soundcharts.simulator import ABSENT, Catalogue, Simulator
+from soundcharts.simulator import ABSENT, Catalogue, Simulator, covers
 from soundcharts.simulator import state as state_module
 from soundcharts.simulator.audience import AudienceSeries
 from soundcharts.simulator.faults import CALL_FAULTS, DATA_FAULTS
@@ -1175,3 +1177,39 @@ class TestCommand:
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 2
         assert "Traceback" not in errors
+
+
+# --- Covers ---------------------------------------------------------------------------------------
+
+
+def test_every_cover_is_a_picture_at_the_simulator_itself() -> None:
+    with Simulator(songs=60) as simulator:
+        addresses = [simulator.catalogue.image_url(number) for number in range(60)]
+        addresses.append(simulator.catalogue.artist(3)["imageUrl"])
+        pictures = {}
+        for address in filter(None, addresses):
+            assert address.startswith(f"{simulator.url}/covers/")
+            answer = requests.get(address, timeout=30)
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/svg+xml")
+            assert ElementTree.fromstring(answer.text).tag == "{http://www.w3.org/2000/svg}svg"
+            pictures[address] = answer.text
+
+        # Each has its own, no call is counted, and no key is needed.
+        assert len(set(pictures.values())) == len(pictures) > 50
+        assert simulator.state.calls.total() == 0
+
+
+def test_a_cover_is_the_same_on_every_machine_and_another_after_a_revision() -> None:
+    uuid = Catalogue(10).song_uuid(1)
+
+    assert covers.draw(uuid) == covers.draw(uuid)
+    assert zlib.crc32(covers.draw(uuid).encode()) == 1496230722
+    assert covers.draw(uuid, revision=1) != covers.draw(uuid)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/covers/", "/covers/song/x.svg", f"/covers/song/{UUID(int=1)}.jpg"],
+)
+def test_a_cover_that_there_is_not_is_not_found(path: str) -> None:
+    assert covers.answer(path).status == 404
