@@ -45,6 +45,9 @@ class FetchCommand(BaseCommand):
     bulk_help: str
     all_help: str
 
+    # The task that was made or joined.
+    _followed: MetadataFetchTask | None = None
+
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--track-uuid", type=uuid_argument, metavar="UUID", help="this track, here and now")
@@ -84,7 +87,9 @@ class FetchCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if problem := why_unusable():
             raise CommandError(problem)
+        newest = 0
         try:
+            newest = MetadataFetchTask.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
             if options["track_uuid"]:
                 if options["limit"]:
                     raise CommandError("--limit goes with --bulk or --all: --track-uuid is one track.")
@@ -97,9 +102,20 @@ class FetchCommand(BaseCommand):
                 "Check DATABASE_URL, and run `manage.py migrate` once per release."
             ) from None
         except KeyboardInterrupt:
-            raise CommandError(
-                "Stopped following. The task goes on in the workers.", returncode=130
-            ) from None
+            raise CommandError(self._what_was_stopped(newest), returncode=130) from None
+
+    def _what_was_stopped(self, newest: int) -> str:
+        """Say what becomes of the task; `newest` is the last that was there before the command began."""
+        # Not what a variable says: the task is saved before the workers are told, which can take seconds.
+        job = self._followed or (
+            MetadataFetchTask.objects.filter(pk__gt=newest, requested_by=None).order_by("pk").first()
+        )
+        if job is None:
+            return "Stopped. No task was made, and no call was spent."
+        job.refresh_from_db()
+        if not job.is_active or job.status == job.Status.PAUSED:
+            return f"Stopped. Task #{job.pk} is {job.status_label.lower()}."
+        return f"Stopped following. Task #{job.pk} goes on in the workers."
 
     def _fetch_one(self, options: dict[str, Any]) -> None:
         uuid = options["track_uuid"]
@@ -137,7 +153,7 @@ class FetchCommand(BaseCommand):
             self.stdout.write("Nothing to fetch: no track is due. No call was spent.")
             return
         requested = self.request(options)
-        job = requested.job
+        job = self._followed = requested.job
         self.stdout.write(f"{price}. {requested.sentence}")
         try:
             check_workers()

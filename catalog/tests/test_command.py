@@ -1,6 +1,7 @@
 """manage.py fetch_track_metadata: every form, and a sentence for everything that goes wrong."""
 
 import os
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -10,11 +11,13 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 
-from catalog import following, jobs
+from catalog import doorbell, following, jobs
+from catalog.management import fetching
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.tracks import add_tracks
 from catalog.tests.workers import workers
 from conftest import use_broker
+from soundcharts.service import SoundchartsService
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -158,3 +161,59 @@ def test_what_stops_the_start_is_a_sentence_not_a_traceback(environment, sentenc
     assert result.returncode == 1
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
+
+
+# --- Ctrl-C
+
+
+def interrupt(monkeypatch, module: object, name: str) -> None:
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, name, stop)
+
+
+def stopped(*arguments: str) -> str:
+    with pytest.raises(CommandError) as raised:
+        run(*arguments)
+    assert raised.value.returncode == 130
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["price_of", "remaining_calls"])
+def test_whoever_stops_before_a_task_is_made_is_told_that_there_is_none(simulator, broker, monkeypatch, name):
+    (track,) = add_tracks(simulator, 1)
+    interrupt(monkeypatch, fetching, name)
+    what = ("--track-uuid", str(track.uuid)) if name == "remaining_calls" else ("--all",)
+    # Somebody else's is none of ours.
+    jobs.request_metadata([track.pk])
+    assert stopped(*what) == "Stopped. No task was made, and no call was spent."
+    assert MetadataFetchTask.objects.count() == 1
+
+
+def test_whoever_stops_while_the_workers_are_told_is_told_of_the_task_that_is_saved(
+    simulator, broker, monkeypatch
+):
+    add_tracks(simulator, 1)
+    interrupt(monkeypatch, doorbell, "ring")
+    assert re.fullmatch(r"Stopped following\. Task #\d+ goes on in the workers\.", stopped("--all"))
+    assert MetadataFetchTask.objects.get().is_active
+
+
+def test_whoever_stops_following_is_told_what_the_task_is(simulator, broker, monkeypatch, no_worker_check):
+    add_tracks(simulator, 1)
+    interrupt(monkeypatch, following.time, "sleep")
+    said = stopped("--all", "--wait")
+    job = MetadataFetchTask.objects.get()
+    assert said == f"Stopped following. Task #{job.pk} goes on in the workers."
+    jobs.pause_job(job)
+    interrupt(monkeypatch, fetching, "follow")
+    assert stopped("--all", "--wait") == f"Stopped. Task #{job.pk} is paused."
+
+
+def test_whoever_stops_a_fetch_here_and_now_is_told_of_its_task(simulator, broker, monkeypatch):
+    (track,) = add_tracks(simulator, 1)
+    interrupt(monkeypatch, SoundchartsService, "get_songs")
+    interrupt(monkeypatch, SoundchartsService, "get_song_metadata_enhanced")
+    said = stopped("--track-uuid", str(track.uuid))
+    assert said == f"Stopped following. Task #{MetadataFetchTask.objects.get().pk} goes on in the workers."
