@@ -18,9 +18,9 @@ from django.views.decorators.http import require_POST
 Fields = list[tuple[str, str]]
 
 _KEY = "kept_form"
-# Bytes, compressed, of what is kept: of somebody who has been logged in here about ten thousand ISRCs, of a
-# stranger, who could fill the database with it, no more than of a failed log-in.
-MOST_BYTES = 200_000
+# Bytes, compressed, of what is kept: of somebody who has been logged in here a list of ten thousand UUIDs,
+# of a stranger, who could fill the database with it, no more than of a failed log-in.
+MOST_BYTES = 300_000
 MOST_BYTES_OF_A_STRANGER = 3_000
 SECONDS = 3600
 # Says who has been logged in by this browser; it opens nothing.

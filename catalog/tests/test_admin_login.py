@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -224,6 +225,8 @@ def test_whoever_logs_out_is_not_told_of_a_session_that_had_ended(admin_client):
 
 IMPORT = "/admin/catalog/track/import/"
 LIST_OF_ISRCS = "\n".join(f"USUM7{number:07}" for number in range(5_000))
+# The longest list of an import, and the hardest to compress.
+LIST_OF_UUIDS = "\r\n".join(str(uuid4()) for _ in range(10_000))
 
 
 @pytest.fixture
@@ -251,9 +254,10 @@ def kept_in(page) -> dict[str, list[str]]:
     return values_in(text, "kept")
 
 
-def test_a_pasted_list_survives_the_end_of_a_session(editor):
+@pytest.mark.parametrize("entries", [LIST_OF_ISRCS, LIST_OF_UUIDS], ids=["ISRCs", "UUIDs"])
+def test_a_pasted_list_survives_the_end_of_a_session(editor, entries):
     Session.objects.all().delete()
-    page = send(editor, IMPORT, {"source": "list", "text": LIST_OF_ISRCS, "step": "continue"}, follow=True)
+    page = send(editor, IMPORT, {"source": "list", "text": entries, "step": "continue"}, follow=True)
     assertContains(page, "Your session had ended, so nothing was done. Log in: what you sent is kept.")
 
     page = log_in_again(editor, page)
@@ -261,10 +265,10 @@ def test_a_pasted_list_survives_the_end_of_a_session(editor):
     assertContains(page, "You are logged in again")
     assert page.headers["Cache-Control"].startswith("max-age=0")
     values = kept_in(page)
-    assert values["text"] == [LIST_OF_ISRCS]
+    assert values["text"] == [entries]
     assert ImportDraft.objects.count() == 0
     page = editor.post(IMPORT, values, follow=True)
-    assert ImportDraft.objects.get().text.splitlines() == LIST_OF_ISRCS.splitlines()
+    assert ImportDraft.objects.get().text.splitlines() == entries.splitlines()
     # Once sent, it is gone.
     assertNotContains(editor.get(IMPORT), "You are logged in again")
 

@@ -194,7 +194,7 @@ def test_the_imports_page_tells_of_the_next_check_and_can_cancel_it(staff_client
 
 def test_checks_can_be_wanted_afterwards(staff_client, simulator, broker, known):
     job = run_import(*isrcs(4), str(simulator.song_uuid(9999)), is_rechecked=False)
-    assertContains(staff_client.get(report(job)), "Check again after 2, 24 and 72 hours (up to 12 API calls)")
+    assertContains(staff_client.get(report(job)), "Checks after 2, 24 and 72 hours: up to 12 API calls.")
     assertContains(press(staff_client, job, "schedule"), "4 unknown ISRCs will be checked again in 2 hours.")
     press(staff_client, job, "schedule")
     (check,) = let_pass(2.1)

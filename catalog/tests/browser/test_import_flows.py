@@ -88,3 +88,15 @@ def test_a_double_click_on_import_is_one_import(visitor, site, empty_catalogue):
     assert MetadataFetchTask.objects.filter(task_type=MetadataFetchTask.Type.IMPORT).count() == 1
     visitor.visit(TASKS)
     visitor.says("Import of a list, 1 song")
+
+
+def test_unknown_isrcs_are_checked_again_if_ticked_and_not_any_more_if_cancelled(visitor, site):
+    paste(visitor, "ZZZZZ2600001", "ZZZZZ2600002", site.simulator.song_uuid(1))
+    visitor.page.get_by_label("Check unknown ISRCs again after 2, 24 and 72 hours").check()
+    visitor.press(CONFIRM)
+    expect(visitor.page).to_have_url(A_TASK)
+    state_of_task(visitor, re.compile("^Completed"))
+    visitor.says("2 unknown ISRCs to check again: next check in 1 h 59 min, up to 6 API calls.")
+    visitor.press("Cancel checks")
+    visitor.says("2 unknown ISRCs will not be checked again.")
+    visitor.says("Checks after 2, 24 and 72 hours: up to 6 API calls.")
