@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from unfold.decorators import action
@@ -44,10 +45,12 @@ class AudienceOnPage:
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        context = dict(extra_context or {})
-        if (track_id := key_in(object_id)) and request.method == "GET":
-            context |= audience_context(track_id, request)
-        response: HttpResponse = super().changeform_view(request, object_id, form_url, context)  # type: ignore[misc]
+        response: HttpResponse = super().changeform_view(  # type: ignore[misc]
+            request, object_id, form_url, extra_context
+        )
+        # Also of a form that could not be saved, and not before one that could, which leads elsewhere.
+        if (track_id := key_in(object_id)) and isinstance(response, TemplateResponse):
+            response.context_data = {**(response.context_data or {}), **audience_context(track_id, request)}
         return response
 
     def audience_view(self, request: HttpRequest, track_id: int) -> HttpResponse:

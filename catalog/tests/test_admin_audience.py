@@ -143,6 +143,16 @@ def test_a_range_that_there_is_none_of_is_the_shortest(staff_client, track, days
     assertContains(staff_client.get(page_of(track, audience=days)), "27 of 28 days are known")
 
 
+def test_a_form_that_could_not_be_saved_still_shows_the_audience(staff_client, track):
+    page = staff_client.post(page_of(track), {"name": "Red", "isrc": "nonsense"})
+    assert page.context["adminform"].form.errors["isrc"]
+    assert len(page.context["audience_charts"]) == 2
+    assertContains(page, f"{TrackAudience.objects.get(platform='spotify').latest_value:,}")
+    assertNotContains(page, "Nothing has been fetched yet")
+    page = staff_client.post(page_of(track, audience=90), {"name": "Red", "isrc": "nonsense"})
+    assert page.context["audience_days"] == 90
+
+
 def test_a_track_without_audience_says_how_to_get_it(staff_client, make_track):
     assertContains(staff_client.get(page_of(make_track())), "Nothing has been fetched yet")
 
