@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from catalog.models import FIRST_DAYS, Track, TrackAudience, audience_stale_before
+from catalog.models import FIRST_DAYS, Track, TrackAudience, TrackQuerySet, audience_stale_before
 from catalog.quota import remaining_calls, usable_service
 from catalog.words import length_of_time, plural
 from soundcharts.audience import SAFE_PERIOD_DAYS
@@ -20,7 +20,7 @@ from soundcharts.audience import SAFE_PERIOD_DAYS
 LONGEST_DAYS = 3650
 
 # Tracks by their keys.
-Tracks = QuerySet[Track] | Collection[int]
+Tracks = TrackQuerySet | Collection[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,14 @@ def estimate_job_calls(asked: dict[str, Any], track_count: int, tracks: Tracks |
     )
 
 
-def estimate_due_calls(asked: dict[str, Any], due: dict[str, int], *, limit: int | None = None) -> int:
+def estimate_due_calls(
+    asked: dict[str, Any], due: dict[str, int], *, limit: int | None = None, tracks: Tracks | None = None
+) -> int:
     """Return the same for so many tracks a platform, of each at most the limit."""
     return sum(
-        estimate_job_calls(asked | {"platforms": [name]}, count if limit is None else min(count, limit))
+        estimate_job_calls(
+            asked | {"platforms": [name]}, count if limit is None else min(count, limit), tracks
+        )
         for name, count in due.items()
     )
 
@@ -200,6 +204,13 @@ def _span(missing: int, first: date | None, last: date | None, fetched_from: dat
     return (last - min(first, fetched_from or first)).days
 
 
+def tracks_in(tracks: Tracks | None) -> TrackQuerySet:
+    """Return the tracks that can be meant, as a query."""
+    if tracks is None:
+        return Track.objects.all()
+    return tracks if isinstance(tracks, TrackQuerySet) else Track.objects.filter(pk__in=tracks)
+
+
 def _dearest(counts: list[tuple[int, int]], limit: int | None) -> int:
     """Return the sum of (calls, tracks), of no more tracks than the limit, the dearest first."""
     total = 0
@@ -216,18 +227,20 @@ def count_due_audiences(
     days: int | None = None,
     never_fetched_only: bool = False,
     age_days: int | None = None,
+    tracks: Tracks | None = None,
 ) -> dict[str, int]:
     """Return for how many tracks each platform is to be asked: those that are stale and not waited for.
 
-    With `days`, also those that are not known so far back; `age_days` is another age than the schedule's.
+    With `days`, also those that are not known so far back; `age_days` is another age than the schedule's,
+    and `tracks` are those that can be meant (None: any).
     Without the platforms that the plan is known to lack, as long as one is left.
     """
     now = timezone.now()
-    tracks = Track.objects.awaited(now=now).count()
+    count = tracks_in(tracks).awaited(now=now).count()
     counts = {}
     wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
     for platform in _asked_platforms(wanted) or wanted:
-        known = TrackAudience.objects.filter(platform=platform)
+        known = _of(TrackAudience.objects.filter(platform=platform), tracks)
         is_stale = Q(fetched_at=None)
         if not never_fetched_only:
             is_stale |= Q(fetched_at__lt=audience_stale_before(now, days=age_days))
@@ -237,7 +250,7 @@ def count_due_audiences(
         # Two counts, each from an index alone; and what is not among the tracks at all, which is little.
         left_out = known.exclude(is_stale).count() + known.filter(is_stale, retry_at__gt=now).count()
         unknown = known.filter(not_due, track__metadata_retry_at__gt=now).count()
-        counts[platform] = max(0, tracks - left_out + unknown)
+        counts[platform] = max(0, count - left_out + unknown)
     return counts
 
 

@@ -5,7 +5,7 @@ that it does not understand: whoever selects tracks by a filter that was half ig
 """
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -227,10 +227,12 @@ class Extent:
         return self.stale - self.waiting
 
 
-def measure(selection: TrackFilter) -> Extent:
-    """Count the tracks of a filter, to the last one."""
+def measure(selection: TrackFilter | Collection[int]) -> Extent:
+    """Count the tracks of a filter, or of these keys, to the last one."""
     now = timezone.now()
     tracks = Track.objects.all()
+    if not isinstance(selection, TrackFilter):
+        return _count(tracks.filter(pk__in=selection), now=now)
     match selection.as_parameters():
         # Each from an index alone.
         case {"freshness": "never", **others} if not others:
@@ -241,12 +243,17 @@ def measure(selection: TrackFilter) -> Extent:
         case {**others} if not others:
             return Extent(tracks.count(), tracks.count_stale(now=now), tracks.count_waiting(now=now))
     by: Literal["filter", "order"] = "order" if selection.selects_many(now=now, is_once=True) else "filter"
-    counts = selection.apply(tracks, now=now, by=by).aggregate(
-        tracks=Count("pk"),
-        stale=Count("pk", filter=is_stale(now)),
-        waiting=Count("pk", filter=is_stale(now) & Q(metadata_retry_at__gt=now)),
+    return _count(selection.apply(tracks, now=now, by=by), now=now)
+
+
+def _count(tracks: TrackQuerySet, *, now: datetime) -> Extent:
+    return Extent(
+        **tracks.aggregate(
+            tracks=Count("pk"),
+            stale=Count("pk", filter=is_stale(now)),
+            waiting=Count("pk", filter=is_stale(now) & Q(metadata_retry_at__gt=now)),
+        )
     )
-    return Extent(**counts)
 
 
 def known_genres() -> list[str]:

@@ -12,16 +12,24 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from unfold.decorators import action
 
 from catalog import jobs
 from catalog.admin.answers import go_to, job_address, tell
 from catalog.admin.audience_export import TRACKS_A_QUERY, export_audience, pages_of
-from catalog.admin.audience_forms import FetchAudienceForm, price_context, tracks_of
+from catalog.admin.audience_forms import FetchAudienceForm, Wish, price_context, tracks_of
 from catalog.admin.forms import FetchAllForm
 from catalog.admin.track_list import WITH_CHOICE, ask_before_fetching, chosen_tracks
 from catalog.models import Track, platform_names
-from catalog.prices import estimate_audience_calls, price_of, time_for
+from catalog.prices import (
+    count_due_audiences,
+    estimate_audience_calls,
+    estimate_due_calls,
+    price_of,
+    time_for,
+    tracks_in,
+)
 from catalog.selection import TrackFilter, measure
 from catalog.words import plural
 
@@ -106,11 +114,12 @@ class AudienceFetching:
     def _ask_before_fetching_audience(
         self, request: HttpRequest, chosen: list[int] | TrackFilter
     ) -> HttpResponse:
-        if isinstance(chosen, TrackFilter):
-            count, tracks = measure(chosen).tracks, tracks_of(chosen)
-        else:
-            count, tracks = len(chosen), chosen
+        count = measure(chosen).tracks
+        tracks = tracks_of(chosen) if isinstance(chosen, TrackFilter) else chosen
         calls = estimate_audience_calls(count, tracks=tracks)
+        due = count_due_audiences(tracks=tracks)
+        due_calls = estimate_due_calls(Wish.made([], "").asked, due, tracks=tracks)
+        waiting = tracks_in(tracks).filter(metadata_retry_at__gt=timezone.now()).count()
         platforms = platform_names(settings.SOUNDCHARTS_AUDIENCE_PLATFORMS)
         return ask_before_fetching(
             request,
@@ -119,8 +128,13 @@ class AudienceFetching:
             action="fetch_audience_of_chosen",
             heading=f"{plural(count, 'track')} selected, on {platforms}.",
             title="Fetch audience",
+            is_due=any(due.values()),
+            waiting=plural(waiting, "track") if waiting else "",
+            is_one_waiting=waiting == 1,
             price=price_of(calls).sentence,
             time=time_for(calls),
+            due_price=price_of(due_calls).sentence,
+            due_time=time_for(due_calls),
             other_attrs=_dialog_of_these(chosen),
         )
 

@@ -35,7 +35,7 @@ from catalog.explanations import explain
 from catalog.jobs import LARGEST_SELECTION
 from catalog.models import SortKey, Track
 from catalog.prices import estimate_calls, price_of, time_for
-from catalog.selection import Extent, TrackFilter, Unselectable, measure
+from catalog.selection import TrackFilter, Unselectable, measure
 from catalog.words import plural
 
 logger = logging.getLogger(__name__)
@@ -201,11 +201,7 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
         self, request: HttpRequest, chosen: list[int] | TrackFilter, *, name: str
     ) -> HttpResponse:
         """Return the page between choosing and spending, of all that a filter selects or of ticked tracks."""
-        if isinstance(chosen, TrackFilter):
-            extent = measure(chosen)
-        else:
-            stale = Track.objects.filter(pk__in=chosen).stale().count()
-            extent = Extent(len(chosen), stale, waiting=0)
+        extent = measure(chosen)
         fresh = extent.tracks - extent.stale
         calls, due_calls = estimate_calls(extent.tracks), estimate_calls(extent.due)
         return ask_before_fetching(

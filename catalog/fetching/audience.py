@@ -60,6 +60,8 @@ class Audience:
         find_unknown = _Unknown(job, service)
         found = {}
         tracks = Track.objects.filter(pk__in=track_ids).annotate(database_now=Now())
+        if job.request["only_due"]:
+            tracks = tracks.awaited(now=Now())
         for pk, uuid, released, now in tracks.values_list("pk", "uuid", "release_date", "database_now"):
             if not platforms:
                 found[pk] = Result(pk, str(uuid), refusal_of(refused[0]))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from django.db.models.functions import Now
+
 from catalog.fetching.results import Result
 from catalog.fetching.saving import database_now, save_answers
 from catalog.mapping import TrackReport
@@ -30,10 +32,12 @@ class Metadata:
     def find(
         self, job: MetadataFetchTask, service: SoundchartsService, track_ids: Sequence[int]
     ) -> dict[int, Result]:
-        rows = Track.objects.filter(pk__in=track_ids).values_list("pk", "uuid", "metadata_fetched_at")
+        tracks = Track.objects.filter(pk__in=track_ids)
+        if job.request.get("only_stale"):
+            tracks = tracks.awaited(now=Now())
         return {
             pk: Result(pk, str(uuid))
-            for pk, uuid, fetched_at in rows
+            for pk, uuid, fetched_at in tracks.values_list("pk", "uuid", "metadata_fetched_at")
             if fetched_at is None or fetched_at < job.fresh_after
         }
 

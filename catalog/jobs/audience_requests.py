@@ -34,10 +34,10 @@ def request_audience(
 ) -> Requested:
     """Ask for the audience of chosen tracks, on these platforms (None: those of the settings).
 
-    With `days`, as far back as that; else only what has come since the last fetch. With `fill_gaps`, only
-    the days that are missing. With `only_stale`, a platform that is fresh, or that did not
-    know the track lately, is not asked; else one that has answered since now, or `fresh_after`. Raises
-    ValueError for no tracks, or for more than LARGEST_SELECTION.
+    `days` limits how far back to fetch; by default only what has come since the last fetch. `fill_gaps`
+    fetches only days that are missing. `only_stale` skips platforms that are fresh, and what is put off
+    because Soundcharts did not know it lately; otherwise a platform is skipped if it answered after
+    `fresh_after` (default: now). Raises ValueError for no tracks, or for more than LARGEST_SELECTION.
     """
     ids = checked_selection(track_ids)
     is_single = len(ids) == 1

@@ -29,9 +29,10 @@ def request_metadata(
 ) -> Requested:
     """Ask for the metadata of chosen tracks.
 
-    With `only_stale`, those that are fresh are skipped when their turn comes; else all are fetched,
-    but for any that is fetched between now (or `fresh_after`) and then. `is_rung` False leaves it to the
-    caller to do the work in this process. Raises ValueError for none, or for more than LARGEST_SELECTION.
+    With `only_stale`, those that are fresh, or put off because Soundcharts did not know them, are skipped
+    when their turn comes. Else all are fetched, but for any that is fetched between now (or `fresh_after`)
+    and then. `is_rung` False leaves it to the caller to do the work in this process. Raises ValueError for
+    none, or for more than LARGEST_SELECTION.
     """
     ids = checked_selection(track_ids)
     is_single = len(ids) == 1
@@ -40,7 +41,7 @@ def request_metadata(
         task_type=Type.METADATA if is_single else Type.BULK_METADATA,
         title=title
         or (str(Track.objects.get(pk=ids[0]))[:200] if is_single else f"{len(ids):,} chosen tracks"),
-        request={"what": "tracks"},
+        request={"what": "tracks", "only_stale": only_stale},
         dedupe_key=f"track:{ids[0]}" if is_single else f"tracks:{digest}:{'stale' if only_stale else 'all'}",
         total=len(ids),
         add_plan=lambda job: add_chunks(job, ids),

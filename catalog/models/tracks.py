@@ -8,7 +8,7 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
-from django.db.models.functions import Upper
+from django.db.models.functions import Now, Upper
 from django.utils import timezone
 
 from catalog.models.refresh import refresh_days
@@ -95,7 +95,7 @@ class TrackQuerySet(models.QuerySet["Track"]):
         """Keep tracks of which the last fetch failed."""
         return self.filter(metadata_error__gt="")
 
-    def awaited(self, *, now: datetime | None = None) -> "TrackQuerySet":
+    def awaited(self, *, now: datetime | Now | None = None) -> "TrackQuerySet":
         """Leave out tracks that Soundcharts did not know and that are not to be asked for again yet."""
         return self.filter(Q(metadata_retry_at=None) | Q(metadata_retry_at__lte=now or timezone.now()))
 
