@@ -15,6 +15,9 @@ from catalog.timing import next_run_at
 
 Kind = Heartbeat.Kind
 
+# What people call the regular deeds.
+NAMES: dict[str, str] = {Kind.BEAT: "Scheduler", Kind.SWEEP: "Housekeeping"}
+
 # A worker notes every 10 seconds that it is alive, and half a minute after a note that failed.
 WORKER_SILENCE = timedelta(seconds=90)
 # How long after its time a refresh has not run: beat starts it within seconds.
@@ -41,6 +44,8 @@ class Health:
     next_refresh_at: datetime | None = None
     # Refreshes whose time has passed without a run: what they are called, and when they were due.
     missed_refreshes: list[tuple[str, datetime]] = field(default_factory=list)
+    # What meets an unexpected error each time: what it is called, since when, the reference in the logs.
+    failing: list[tuple[str, datetime, str]] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
 
 
@@ -63,6 +68,11 @@ def health(account: ApiAccount | None, *, is_broker_answering: bool | None = Non
         database=connection.display_name,
         unusable_settings=quota.why_unusable(),
         next_refresh_at=min((due for _, due in refreshes), default=None),
+        failing=[
+            (NAMES[one.kind], one.failed_at, one.reference)
+            for one in seen
+            if one.failed_at is not None and one.kind in NAMES
+        ],
         missed_refreshes=[(title, due) for title, due in refreshes if now - due > REFRESH_PATIENCE],
     )
     if account is not None:

@@ -101,6 +101,14 @@ def parts_in_trouble(found: Health, *, now: datetime, waiting: int) -> Iterator[
         words = explain("broker_unreachable")
         yield Trouble(Level.DANGER, words.title, words.meaning, words.what_to_do, details=words.for_operators)
         return
+    for name, failed_at, reference in found.failing:
+        yield Trouble(
+            Level.DANGER,
+            f"{name} meets an unexpected error {_for(failed_at, now)}",
+            explain("internal_error").meaning,
+            "Give the reference to those who look after Liner Notes.",
+            details=f"Reference for the logs: {reference}",
+        )
     if not found.workers:
         yield _no_worker(found, now=now, waiting=waiting)
     yield from _beat_trouble(found, now)

@@ -234,6 +234,18 @@ def test_a_refresh_that_did_not_run_is_told(said):
     assert OK in said()
 
 
+@pytest.mark.parametrize(("kind", "name"), [("sweep", "Housekeeping"), ("beat", "Scheduler")])
+def test_what_meets_unexpected_errors_is_told_until_it_works_again(said, kind, name):
+    rows = Heartbeat.objects.filter(kind=kind)
+    rows.update(failed_at=timezone.now() - timedelta(minutes=3), reference="1a2b3c4d")
+    words = said()
+    assert f"{name} meets an unexpected error for 3 minutes." in words
+    assert "Reference for the logs: 1a2b3c4d" in words
+    assert OK not in words
+    rows.update(failed_at=None, reference="")
+    assert OK in said()
+
+
 # --- shape
 
 
