@@ -89,7 +89,7 @@ def shown_statuses(shown: Iterable[MetadataFetchTask]) -> dict[int, ShownStatus]
 def reason_of(job: MetadataFetchTask, status: ShownStatus) -> str:
     """Return in sentences why a task stands still or failed, and what to do; empty where that is clear."""
     if status.is_waiting:
-        return explain(status.code).meaning if status.code else ""
+        return "" if status.code in ("", RATE_LIMIT) else explain(status.code).meaning
     if job.error_code == BY_HAND:
         return explain(BY_HAND).what_to_do
     if not job.error_message:

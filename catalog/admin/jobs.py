@@ -60,18 +60,6 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
     search_help_text = "A task's number, or words of its title"
     show_full_result_count = False
     change_form_outer_before_template = "catalog/job_page.html"
-    fieldsets = (
-        (
-            "What was asked for",
-            {
-                "fields": (
-                    ("task_type", "asker"),
-                    ("origin", "tried_again"),
-                    "created_at",
-                )
-            },
-        ),
-    )
 
     class Media:
         # The second keeps open what somebody has opened while a part of the page is replaced.
@@ -134,17 +122,24 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
 
     # --- the page
 
-    @display(description="Asked for by")
+    def get_fieldsets(self, request: HttpRequest, obj: MetadataFetchTask | None = None) -> Any:
+        """Leave out what there is none of."""
+        fields = ["task_type", "asker", "created_at"]
+        fields += ["origin"] if obj is not None and obj.parent is not None else []
+        fields += ["tried_again"] if obj is not None and obj.retry_count else []
+        return [("Request", {"fields": fields})]
+
+    @display(description="Requested by")
     def asker(self, job: MetadataFetchTask) -> str:
         return job.requested_by.get_username() if job.requested_by else "a command, or the schedule"
 
     @display(description="Comes from")
     def origin(self, job: MetadataFetchTask) -> str:
-        return str(job.parent) if job.parent else "no other task"
+        return str(job.parent)
 
-    @display(description="Tried again before")
+    @display(description="Retried")
     def tried_again(self, job: MetadataFetchTask) -> str:
-        return plural(job.retry_count, "time") if job.retry_count else "never"
+        return plural(job.retry_count, "time")
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view

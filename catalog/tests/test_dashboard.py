@@ -208,7 +208,7 @@ def test_the_jobs_are_asked_for_again_only_while_some_are_active(viewer_client, 
     jobs.cancel_job(job)
     ended = viewer_client.get(address("dashboard_jobs"))
     assertNotContains(ended, "every ")
-    assertContains(ended, "No task is under way.")
+    assertContains(ended, "No task in progress.")
     assertContains(ended, str(job))
     assert ended.headers["HX-Trigger"] == "jobs-ended"
 
@@ -409,7 +409,7 @@ def test_who_may_view_tracks_only_sees_the_catalogue_only(member, catalogue, bro
 def test_who_may_view_tasks_only_sees_all_but_the_tracks(member, catalogue, broker):
     page = member("view_metadatafetchtask").get(PAGE)
     assertNotContains(page, "ln-parts")
-    for words in ("Under way", "Soundcharts calls", "Health"):
+    for words in ("In progress", "Soundcharts calls", "Health"):
         assertContains(page, words)
 
 

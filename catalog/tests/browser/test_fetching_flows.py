@@ -17,7 +17,7 @@ from catalog.tests.browser.steps import (
     state_of_task,
     stay,
 )
-from catalog.tests.gate import gate
+from catalog.tests.gate import gate, refuse_calls
 
 
 def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_catalogue):
@@ -41,6 +41,21 @@ def test_an_import_can_be_followed_live_until_all_is_here(visitor, site, empty_c
     state_of_task(visitor, "Completed")
     visitor.says("30 updated")
     assert Track.objects.fresh().count() == 30
+
+
+def test_a_rate_limit_is_seen_and_counted_down_until_the_task_resumes(visitor, site, add_tracks):
+    tracks = add_tracks(30)
+    with gate(site.simulator) as calls:
+        job = jobs.request_metadata([track.pk for track in tracks]).job
+        visitor.visit(f"{TASKS}{job.pk}/change/")
+        stay(visitor)
+        refuse_calls(site.simulator, calls, count=1, reset=15)
+        label = visitor.page.locator(".ln-status")
+        expect(label).to_have_text(re.compile(r"^\s*Waiting: rate limit, resumes in 0:\d\d\s*$"))
+        left = label.text_content()
+        expect(label).not_to_have_text(left)
+        state_of_task(visitor, "Completed")
+    assert has_stayed(visitor)
 
 
 def test_one_track_is_fetched_while_one_waits_and_what_it_changed_is_seen(visitor, site, add_tracks):
