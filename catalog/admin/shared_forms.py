@@ -11,10 +11,13 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from catalog.admin.keys import key_in
 
 MINE, THEIRS = "mine", "theirs"
+# Characters of a value in a sentence.
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,8 @@ class SharedForm(forms.Form):
             self._giving_way.append(name)
             return
         self._conflicting.append(name)
-        words = f"Someone else has changed this meanwhile, to “{self._words(name, self._now(name))}”."
+        theirs = Truncator(self._words(name, self._now(name))).chars(_LONGEST_SHOWN)
+        words = f"Someone else has changed this meanwhile, to “{theirs}”."
         self.add_error(name, f"{words} Choose which value to keep.")
 
     def _keep_current(self, name: str) -> None:

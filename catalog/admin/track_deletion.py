@@ -17,7 +17,7 @@ from catalog.models import Track, TrackAudience, TrackChange
 from catalog.words import plural
 
 # Tracks named on a page that asks.
-MOST_NAMED = 20
+MOST_NAMED = 10
 # Tracks a transaction: workers and other people wait for no more than these.
 STEP = 500
 
