@@ -205,7 +205,9 @@ EXPLANATIONS: dict[str, Explanation] = {
     "internal_error": Explanation(
         "Unexpected error",
         "Something went wrong that Liner Notes did not expect. Answers that could be saved were saved.",
-        "Give the reference to those who look after Liner Notes. Resume the task when it is mended.",
+        "Pass on the reference. Resume the task once the cause is mended.",
+        reason="unexpected error",
+        for_operators="The workers' logs have the reference, and beside it what happened.",
     ),
     "by_hand": Explanation(
         "Paused by hand",

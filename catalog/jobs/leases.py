@@ -280,6 +280,8 @@ def _count_failures(job_id: int, codes: Counter[str]) -> None:
             # Another worker may add the row at the same moment.
             FailureCount.objects.bulk_create([FailureCount(job_id=job_id, code=code)], ignore_conflicts=True)
             found.update(count=F("count") + count)
+        if count < 0:
+            found.filter(count=0).delete()
 
 
 def record_calls(job_id: int, calls: int) -> None:

@@ -61,6 +61,17 @@ def end(
         FailureCount.objects.create(job=job, code=failure, count=count)
 
 
+# --- errors that nobody foresaw
+
+
+def test_a_task_that_paused_for_an_unexpected_error_is_named(said, job):
+    error = jobs.internal_error(ZeroDivisionError(), during="a test")
+    for _ in range(jobs.INTERNAL_TRIES):
+        jobs.note_internal_error(job.pk, error)
+    assert "Unexpected error. 1 task paused." in said()
+    assert OK not in said()
+
+
 # --- calls
 
 

@@ -322,7 +322,7 @@ def test_a_failure_that_is_written_twice_stays_one_row_with_the_latest_reason(si
         ("a", "not_saved", "not_saved"),
         ("b", "not_found", "not_found"),
     ]
-    counts = dict(FailureCount.objects.filter(count__gt=0).values_list("code", "count"))
+    counts = dict(FailureCount.objects.values_list("code", "count"))
     assert counts == {"not_found": 1, "not_saved": 1}
     job.refresh_from_db()
     assert (job.status, job.failed_tracks) == ("failed", 4)
