@@ -1,3 +1,4 @@
+from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
@@ -12,6 +13,7 @@ class CatalogConfig(AppConfig):
     def ready(self) -> None:
         # Users and groups have the name that the side bar gives them.
         all_apps.get_app_config("auth").verbose_name = "People"
+        import_module("catalog.checks")
         post_migrate.connect(_fill_in_schedule, sender=self)
 
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
-from catalog import heartbeats, jobs, schedule
+from catalog import checks, heartbeats, jobs, schedule
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class Scheduler(DatabaseScheduler):
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
+        checks.exit_unless_in_utf8()
         heartbeats.note_outcome(heartbeats.Kind.BEAT)
         schedule.ensure_entries()
         super().setup_schedule()

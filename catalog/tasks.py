@@ -7,9 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from celery import Task, shared_task
-from celery.signals import after_task_publish, beat_init, heartbeat_sent, worker_shutting_down
+from celery.signals import (
+    after_task_publish,
+    beat_init,
+    heartbeat_sent,
+    worker_init,
+    worker_shutting_down,
+)
 
-from catalog import heartbeats, jobs, schedule, snapshots
+from catalog import checks, heartbeats, jobs, schedule, snapshots
 from catalog.fetching import work_on_job
 from catalog.models import Track
 
@@ -18,6 +24,11 @@ logger = logging.getLogger(__name__)
 # One byte that the worker's main process shares with the children it forks: set, it asks them to
 # finish their batch and give their chunk back, well within a deploy's grace period.
 _stop_flag = mmap.mmap(-1, 1)
+
+
+@worker_init.connect
+def _look_at_database(**kwargs: Any) -> None:
+    checks.exit_unless_in_utf8()
 
 
 @worker_shutting_down.connect

@@ -8,6 +8,7 @@ with a sentence that names it.
 import os
 import re
 import ssl
+from collections.abc import Callable
 from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from config import policy, theme
-from soundcharts.credentials import check_proxy_url
+from soundcharts.credentials import check_header_text, check_proxy_url, check_service_url
 from soundcharts.platforms import AUDIENCE_PLATFORMS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -25,12 +26,18 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 # Empty: no file is read, so that tests and the demo depend on nothing that lies around.
 if env_file := os.environ.get("ENV_FILE", str(BASE_DIR / ".env")):
-    env.read_env(env_file)
+    if "ENV_FILE" in os.environ and not Path(env_file).is_file():
+        raise ImproperlyConfigured("ENV_FILE must be the path of a file, or empty to read none.")
+    try:
+        env.read_env(env_file)
+    except (OSError, ValueError):
+        raise ImproperlyConfigured(f"{env_file} cannot be read as text in UTF-8.") from None
 
 
 def _text(name: str, default: str | None = None) -> str:
     """Return a setting; empty counts as not set. Without a default it must be set."""
-    value: str = env.str(name, default="").strip()
+    # Not by `env`, for which a value that begins with $ is the name of another.
+    value = os.environ.get(name, "").strip()
     if value:
         return value
     if default is None:
@@ -58,46 +65,88 @@ def _list(name: str) -> list[str]:
     return [item.strip() for item in _text(name, "").split(",") if item.strip()]
 
 
-def _numbers(name: str, default: str) -> list[int]:
+def _numbers(name: str, default: str, *, high: int, most: int) -> list[int]:
     texts = [item.strip() for item in _text(name, default).split(",")]
-    if not all(text.isascii() and text.isdecimal() and len(text) < 10 for text in texts):
-        raise ImproperlyConfigured(f"{name} must be whole numbers separated by commas, not {texts!r}.")
+    is_usable = all(text.isascii() and text.isdecimal() and int(text[:20]) <= high for text in texts)
+    if not is_usable or len(texts) > most:
+        raise ImproperlyConfigured(
+            f"{name} must be whole numbers from 0 to {high}, at most {most}, separated by commas."
+        )
     return [int(text) for text in texts]
 
 
 def _time_of_day(name: str, default: str) -> time:
     """Return an hour and a minute, such as 3,15."""
-    numbers = _numbers(name, default)
-    if len(numbers) != 2 or numbers[0] > 23 or numbers[1] > 59:
+    numbers = _numbers(name, default, high=59, most=2)
+    if len(numbers) != 2 or numbers[0] > 23:
         raise ImproperlyConfigured(f"{name} must be hour,minute such as {default}.")
     hour, minute = numbers
     return time(hour, minute)
 
 
-def _url(name: str, default: str, *, schemes: set[str]) -> str:
+def _checked(check: Callable[[str, str], None], name: str, value: str) -> str:
+    """Return a value that passes a check. The sentence of one that does not never quotes it."""
+    try:
+        if value:
+            check(name, value)
+    except ValueError as error:
+        raise ImproperlyConfigured(str(error)) from None
+    return value
+
+
+def _word(name: str) -> str:
+    """Return a key or the like, which travels in the head of a request."""
+    return _checked(check_header_text, name, _text(name, ""))
+
+
+def _service_url(name: str, default: str) -> str:
+    return _checked(check_service_url, name, _text(name, default)).rstrip("/")
+
+
+def _redis_url(name: str, default: str) -> str:
+    """Return the address of a Redis; the sentence never quotes it, since it can hold a password."""
     value = _text(name, default)
-    parts = urlsplit(value)
-    if parts.scheme not in schemes or (not parts.netloc and not parts.path):
-        # The value is not repeated: a URL can carry a password.
-        raise ImproperlyConfigured(f"{name} must be a URL that starts with {' or '.join(sorted(schemes))}://")
+    try:
+        parts = urlsplit(value)
+        is_usable = value.isprintable() and " " not in value and not parts.fragment
+        if parts.scheme == "unix":
+            is_usable = is_usable and len(parts.path) > 1 and not parts.hostname
+        else:
+            is_usable = (
+                is_usable
+                and parts.scheme in {"redis", "rediss"}
+                and bool(parts.hostname)
+                and (parts.port is None or parts.port > 0)
+                and (parts.path.strip("/") or "0").isdecimal()
+            )
+    except ValueError:
+        is_usable = False
+    if value and not is_usable:
+        raise ImproperlyConfigured(
+            f"{name} must look like redis://host:port/0, rediss://host:port/0 or unix:///path/to/socket."
+        )
     return value.rstrip("/")
 
 
+def _hosts(name: str) -> list[str]:
+    """Return host names, such as example.com, .example.com or *."""
+    hosts = _list(name)
+    if wrong := [host for host in hosts if set(host) & set("/@?#\\ ") or not host.isprintable()]:
+        raise ImproperlyConfigured(f"{name} must be host names without https:// or a path, not {wrong[0]!r}.")
+    return hosts
+
+
 def _origins(name: str) -> list[str]:
-    origins = _list(name)
-    if not all(re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", origin) for origin in origins):
+    """Return origins, such as https://example.com or https://*.example.com."""
+    origins = [origin.rstrip("/") for origin in _list(name)]
+    pattern = r"https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?"
+    if not all(re.fullmatch(pattern, origin) for origin in origins):
         raise ImproperlyConfigured(f"{name} must be origins such as http://host:port, separated by commas.")
     return origins
 
 
 def _proxy(name: str) -> str:
-    url = _text(name, "")
-    try:
-        if url:
-            check_proxy_url(name, url)
-    except ValueError as error:
-        raise ImproperlyConfigured(str(error)) from None
-    return url.rstrip("/")
+    return _checked(check_proxy_url, name, _text(name, "")).rstrip("/")
 
 
 def _ca_bundle(name: str) -> str:
@@ -118,11 +167,16 @@ def _database() -> dict[str, Any]:
         database: dict[str, Any] = env.db_url_config(url)
     except (ImproperlyConfigured, ValueError, KeyError):
         database = {}
+    # Without a name, it would be that of the user.
+    if not database.get("NAME"):
+        database = {}
     options: dict[str, Any] = database.setdefault("OPTIONS", {})
     match database.get("ENGINE"):
         case "django.db.backends.sqlite3":
             # IMMEDIATE takes the write lock at BEGIN: a deferred transaction that reads and then writes
             # fails at once with "database is locked", whatever the timeout.
+            if database["NAME"] != ":memory:" and not Path(database["NAME"]).absolute().parent.is_dir():
+                raise ImproperlyConfigured("DATABASE_URL names a file in a folder that does not exist.")
             options |= {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",
@@ -146,7 +200,12 @@ def _database() -> dict[str, Any]:
 
 # What the processes write: collected static files, beat's sign of life.
 VAR_DIR = Path(_text("VAR_DIR", str(BASE_DIR / "var")))
-VAR_DIR.mkdir(parents=True, exist_ok=True)
+try:
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
+except OSError as _error:
+    raise ImproperlyConfigured(
+        f"VAR_DIR must be a folder that can be made and written to: {_error.strerror}."
+    ) from None
 
 # --- The site -----------------------------------------------------------------------------------
 
@@ -157,10 +216,10 @@ DEBUG = _flag("DEBUG", False)
 SECRET_KEY = _text("SECRET_KEY")
 
 # The host names the site answers to, comma-separated.
-ALLOWED_HOSTS = _list("ALLOWED_HOSTS") or (["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+ALLOWED_HOSTS = _hosts("ALLOWED_HOSTS") or (["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
 # Origins (https://host) whose forms are trusted, when a proxy changes the host name.
-CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = _origins("CSRF_TRUSTED_ORIGINS")
 
 # True: cookies travel over HTTPS only, plain HTTP is redirected, and browsers keep to HTTPS for a year
 # (HSTS); for this host alone: what is below it is not ours to promise. False only on one's own machine.
@@ -308,19 +367,15 @@ SILENCED_SYSTEM_CHECKS = [
 # --- Soundcharts --------------------------------------------------------------------------------
 
 # Where the API answers. The same for the sandbox and for production; the credentials decide.
-SOUNDCHARTS_API_URL = _url(
-    "SOUNDCHARTS_API_URL", "https://customer.api.soundcharts.com", schemes={"http", "https"}
-)
+SOUNDCHARTS_API_URL = _service_url("SOUNDCHARTS_API_URL", "https://customer.api.soundcharts.com")
 # Keys of an account. The public sandbox is soundcharts / soundcharts.
-SOUNDCHARTS_APP_ID = _text("SOUNDCHARTS_APP_ID", "")
-SOUNDCHARTS_API_KEY = _text("SOUNDCHARTS_API_KEY", "")
+SOUNDCHARTS_APP_ID = _word("SOUNDCHARTS_APP_ID")
+SOUNDCHARTS_API_KEY = _word("SOUNDCHARTS_API_KEY")
 # OAuth client credentials; used instead of the keys when a client id is set.
-SOUNDCHARTS_CLIENT_ID = _text("SOUNDCHARTS_CLIENT_ID", "")
-SOUNDCHARTS_CLIENT_SECRET = _text("SOUNDCHARTS_CLIENT_SECRET", "")
-SOUNDCHARTS_TEAM_ID = _text("SOUNDCHARTS_TEAM_ID", "")
-SOUNDCHARTS_AUTH_URL = _url(
-    "SOUNDCHARTS_AUTH_URL", "https://account.soundcharts.com/oauth/token", schemes={"http", "https"}
-)
+SOUNDCHARTS_CLIENT_ID = _word("SOUNDCHARTS_CLIENT_ID")
+SOUNDCHARTS_CLIENT_SECRET = _word("SOUNDCHARTS_CLIENT_SECRET")
+SOUNDCHARTS_TEAM_ID = _word("SOUNDCHARTS_TEAM_ID")
+SOUNDCHARTS_AUTH_URL = _service_url("SOUNDCHARTS_AUTH_URL", "https://account.soundcharts.com/oauth/token")
 # Tracks a call. The only published bound is 10.
 SOUNDCHARTS_BATCH_SIZE = _number("SOUNDCHARTS_BATCH_SIZE", 10, low=1, high=100)
 # The ceiling of the account, for all processes together.
@@ -374,12 +429,12 @@ CHUNK_LEASE_SECONDS = _number("CHUNK_LEASE_SECONDS", 120, low=1, high=3600)
 # Seconds that a worker stays with one job before others get their turn.
 WORK_SLICE_SECONDS = _number("WORK_SLICE_SECONDS", 30, low=1, high=300)
 # Seconds to wait before a batch that failed for a passing reason is tried again; then it has failed.
-BATCH_RETRY_DELAYS = _numbers("BATCH_RETRY_DELAYS", "30,120,600")
+BATCH_RETRY_DELAYS = _numbers("BATCH_RETRY_DELAYS", "30,120,600", high=86_400, most=10)
 
 # --- Celery -------------------------------------------------------------------------------------
 
 # The broker, and the rate limit that all processes share.
-REDIS_URL = _url("REDIS_URL", "redis://127.0.0.1:6379/0", schemes={"redis", "rediss", "unix"})
+REDIS_URL = _redis_url("REDIS_URL", "redis://127.0.0.1:6379/0")
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TIMEZONE = TIME_ZONE

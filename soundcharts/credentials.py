@@ -24,8 +24,8 @@ class ApiKeyCredentials:
     api_key: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        _check_header_text("The Soundcharts app id", self.app_id)
-        _check_header_text("The Soundcharts API key", self.api_key)
+        check_header_text("The Soundcharts app id", self.app_id)
+        check_header_text("The Soundcharts API key", self.api_key)
 
     @property
     def fingerprint(self) -> str:
@@ -51,8 +51,8 @@ class OAuthCredentials:
     auth_url: str = DEFAULT_AUTH_URL
 
     def __post_init__(self) -> None:
-        _check_header_text("The Soundcharts client id", self.client_id)
-        _check_header_text("The Soundcharts client secret", self.client_secret)
+        check_header_text("The Soundcharts client id", self.client_id)
+        check_header_text("The Soundcharts client secret", self.client_secret)
         check_service_url("The Soundcharts auth URL", self.auth_url)
 
     @property
@@ -78,12 +78,13 @@ def check_service_url(what: str, url: str) -> None:
             and bool(parts.hostname)
             and (parts.port is None or parts.port > 0)
             and _HEADER_TEXT.fullmatch(url) is not None
-            and not (parts.username or parts.password or parts.query or parts.fragment)
+            and not {"@", "?", "#", "\\"} & {*url}
+            and bool((parts.hostname or "").encode("idna"))
         )
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ValueError(f"{what} must look like https://host/path.")
+        raise ValueError(f"{what} must look like https://host/path, without user, query or fragment.")
 
 
 def check_proxy_url(what: str, url: str) -> None:
@@ -105,7 +106,8 @@ def check_proxy_url(what: str, url: str) -> None:
         raise ValueError(f"{what} must look like http://host:port or http://user:password@host:port.")
 
 
-def _check_header_text(what: str, value: str) -> None:
+def check_header_text(what: str, value: str) -> None:
+    """Raise ValueError unless `value` can stand in an HTTP header as one word; never quote it."""
     if not isinstance(value, str) or not _HEADER_TEXT.fullmatch(value):
         raise ValueError(f"{what} must be one word of printable ASCII characters, and must not be empty.")
 

@@ -76,6 +76,52 @@ def value_of(expression: str, **environment: str) -> object:
         ("CHUNK_SIZE", "100000"),
         ("SOUNDCHARTS_AUDIENCE_PLATFORMS", "spotify,napster"),
         ("LOG_LEVEL", "LOUD"),
+        # What cannot stand in the head of a request.
+        ("SOUNDCHARTS_APP_ID", "two words"),
+        ("SOUNDCHARTS_API_KEY", "two words"),
+        ("SOUNDCHARTS_API_KEY", "line\nbreak"),
+        ("SOUNDCHARTS_API_KEY", "tab\tbed"),
+        ("SOUNDCHARTS_API_KEY", "sch\u00fcssel"),
+        ("SOUNDCHARTS_API_KEY", "\u30ad\u30fc"),
+        ("SOUNDCHARTS_API_KEY", "bell\x07"),
+        ("SOUNDCHARTS_TEAM_ID", "a team"),
+        # Addresses with something in them that is no part of one.
+        ("SOUNDCHARTS_API_URL", "https://user:pw@host"),
+        ("SOUNDCHARTS_API_URL", "https://user@host"),
+        ("SOUNDCHARTS_API_URL", "https://@host"),
+        ("SOUNDCHARTS_API_URL", "https://host?key=1"),
+        ("SOUNDCHARTS_API_URL", "https://host?"),
+        ("SOUNDCHARTS_API_URL", "https://host/#top"),
+        ("SOUNDCHARTS_API_URL", "https://"),
+        ("SOUNDCHARTS_API_URL", "https:///path"),
+        ("SOUNDCHARTS_API_URL", "https://host:port"),
+        ("SOUNDCHARTS_API_URL", "https://host:99999"),
+        ("SOUNDCHARTS_API_URL", "https://host:0"),
+        ("SOUNDCHARTS_API_URL", "https://ho st"),
+        ("SOUNDCHARTS_API_URL", "https://host..com"),
+        ("SOUNDCHARTS_API_URL", "https://[::1"),
+        ("SOUNDCHARTS_API_URL", "https:\\\\host"),
+        ("SOUNDCHARTS_AUTH_URL", "https://user:pw@host/oauth/token"),
+        ("SOUNDCHARTS_AUTH_URL", "https://host/token?team=1"),
+        ("REDIS_URL", "redis://"),
+        ("REDIS_URL", "redis:///0"),
+        ("REDIS_URL", "redis://host:port/0"),
+        ("REDIS_URL", "redis://host:6379/first"),
+        ("REDIS_URL", "redis://ho st/0"),
+        ("REDIS_URL", "unix://"),
+        ("DATABASE_URL", "postgres://user:password@host:port/name"),
+        ("DATABASE_URL", "postgres://user:password@host"),
+        ("DATABASE_URL", "sqlite:////nowhere/at/all/db.sqlite3"),
+        ("BATCH_RETRY_DELAYS", "30,,600"),
+        ("BATCH_RETRY_DELAYS", "999999999"),
+        ("BATCH_RETRY_DELAYS", "-1"),
+        ("BATCH_RETRY_DELAYS", ",".join(["1"] * 11)),
+        ("ALLOWED_HOSTS", "https://example.com"),
+        ("ALLOWED_HOSTS", "example.com/path"),
+        ("CSRF_TRUSTED_ORIGINS", "example.com"),
+        ("CSRF_TRUSTED_ORIGINS", "https://example.com/path"),
+        ("VAR_DIR", "/dev/null/var"),
+        ("ENV_FILE", "/nowhere/.env"),
     ],
 )
 def test_a_nonsensical_value_stops_the_start_with_a_sentence_that_names_it(name, value):
@@ -100,6 +146,8 @@ def test_the_example_holds_the_defaults():
 def test_a_password_in_a_wrong_url_is_not_repeated():
     assert "hunter2" not in start(LEAST | {"DATABASE_URL": "mysql://user:hunter2@host/name"}).stderr
     assert "hunter2" not in start(LEAST | {"REDIS_URL": "http://:hunter2@host"}).stderr
+    assert "hunter2" not in start(LEAST | {"SOUNDCHARTS_API_URL": "https://user:hunter2@host"}).stderr
+    assert "hunter2" not in start(LEAST | {"SOUNDCHARTS_API_KEY": "hunter2 hunter2"}).stderr
     assert "hunter2" not in start(LEAST | {"SOUNDCHARTS_PROXY": "http://me:hunter2@host"}).stderr
 
 
@@ -110,6 +158,60 @@ def test_a_password_in_a_url_is_not_on_the_page_of_an_error(rf, settings):
     page = ExceptionReporter(rf.get("/"), ValueError, ValueError("x"), None).get_traceback_html()
     assert "SOUNDCHARTS_PROXY" in page
     assert "hunter2" not in page
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://127.0.0.1:8001",
+        "https://host/sub/path",
+        "https://host:8443",
+        "http://[::1]:80",
+        "http://stand-in:80/",
+    ],
+)
+def test_addresses_of_the_api_that_make_sense_are_taken(value):
+    assert value_of("settings.SOUNDCHARTS_API_URL", SOUNDCHARTS_API_URL=value) == value.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "redis://h",
+        "redis://:pass word@h".replace(" ", "-"),
+        "rediss://u:p@h:6380/3",
+        "unix:///run/redis.sock?db=2",
+    ],
+)
+def test_addresses_of_redis_that_make_sense_are_taken(value):
+    assert value_of("settings.REDIS_URL", REDIS_URL=value) == value
+
+
+def test_a_value_that_begins_with_a_dollar_is_taken_as_it_is():
+    assert value_of("settings.SOUNDCHARTS_API_KEY", SOUNDCHARTS_API_KEY="$ecret") == "$ecret"
+
+
+def test_a_file_of_settings_that_is_no_text_stops_the_start_with_a_sentence(tmp_path):
+    (tmp_path / "env").write_bytes(b"SECRET_KEY=\xff\xfe")
+    result = start(LEAST | {"ENV_FILE": str(tmp_path / "env")})
+    assert "cannot be read as text" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [["worker"], ["beat"], ["inspect", "ping"]])
+def test_celery_says_in_one_sentence_why_it_cannot_start(command):
+    result = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "config", *command],
+        cwd=settings.BASE_DIR,
+        env={"PATH": os.environ["PATH"]} | LEAST | {"SOUNDCHARTS_API_KEY": "two words"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode != 0
+    assert "Liner Notes cannot start: SOUNDCHARTS_API_KEY must be" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "two words" not in result.stderr
 
 
 def test_without_credentials_the_start_stops_and_names_the_sandbox():
