@@ -15,10 +15,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
 from soundcharts.client import USAGE_PATH, SoundchartsClient
+from soundcharts.envelopes import require_whole
 from soundcharts.errors import (
     AuthenticationFailed,
     Forbidden,
@@ -111,20 +113,20 @@ class AudienceFetcher:
             self._is_refused_until = (is_refused, now + ASK_AGAIN_AFTER)
         return SAFE_PERIOD_DAYS if is_refused else self._period_days
 
-    def fetch_page(self, uuid: UUID, platform: str, params: dict[str, object]) -> AudiencePage:
-        """Return a page of a series.
+    def fetch_page(self, uuid: UUID, platform: str, params: dict[str, Any]) -> AudiencePage:
+        """Return a page of a series, be it whole or not; `params` has its offset and limit.
 
         Raises PlatformForbidden where the plan lacks the platform, SongForbidden where only this song is
         refused, and Forbidden or AuthenticationFailed where the account is.
         """
         path = f"/api/v2/song/{uuid}/audience/{quote(platform, safe='')}"
         try:
-            page = parse_audience(self._client.get(path, params=params))
+            payload = self._client.get(path, params=params)
         except Forbidden as error:
             raise self._meaning_of(error, platform) from None
         if self.has(platform) is None:
             self._learn(platform, has_it=True)
-        return page
+        return parse_audience(payload, offset=params["offset"], limit=params["limit"])
 
     def fetch_period(self, uuid: UUID, platform: str, start: date, end: date) -> AudiencePage:
         """Return every count of a period, with as few calls as there are pages of it.
@@ -170,7 +172,12 @@ class AudienceFetcher:
         """Add the pages of a period, as long as each brings something, and never more than there can be."""
         days = (end - start).days + 1
         for page in self._pages(so_far, start, end):
+            answered_from = so_far.answered_from
             is_news = so_far.add(page, start, end)
+            if not page.is_whole:
+                # Any of its days may be missing.
+                so_far.answered_from = answered_from
+                require_whole(page)
             if not page.has_next or so_far.has_all_of(start, days):
                 break
             if page.day_count < min(page.limit, PAGE_SIZE) or not is_news:

@@ -6,6 +6,8 @@ exist that have no batch calls, and the API words both refusals alike. What was 
 - A refused batch, after one has worked: some uuid is bad. Halve the batch until it stands alone.
 - A refused batch, when none has worked yet: ask one by one. If every song comes, it was not the uuids:
   the account has no batch calls, which all processes are told for a day.
+- An answer that is not whole (it names errors, or lacks items that it promises) proves nothing of what it
+  lacks: those songs stay unanswered.
 - An answer that makes no sense (one song with NaN in it makes the whole answer invalid JSON) is handled
   alike, but says nothing of the account.
 """
@@ -19,16 +21,19 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from soundcharts.client import SoundchartsClient
+from soundcharts.envelopes import Page
 from soundcharts.errors import (
     AmbiguousIsrc,
     Forbidden,
+    IncompleteResponse,
     InvalidRequest,
     InvalidResponse,
+    Moved,
     NotFound,
     SoundchartsError,
     TruncatedResponse,
 )
-from soundcharts.payloads import Page, Song, parse_song_collection, parse_song_envelope
+from soundcharts.payloads import Song, parse_song_collection, parse_song_envelope
 
 logger = logging.getLogger("soundcharts.batching")
 
@@ -82,11 +87,13 @@ class SongFetcher:
         )
 
     def fetch_song(self, uuid: UUID) -> Song:
-        """Return one song. Raises InvalidResponse also if the answer is about another."""
-        song = parse_song_envelope(self._client.get(_path_of([uuid])))
-        if song.uuid != uuid:
-            raise InvalidResponse(f"Soundcharts sent another song than the one asked for ({song.uuid}).")
-        return song
+        """Return one song. Raises Moved if the answer is about another, or a redirect to it."""
+        path = _path_of([uuid])
+        try:
+            return parse_song_envelope(self._client.get(path), asked=uuid)
+        except SoundchartsError as error:
+            error.path = error.path or path
+            raise
 
     def fetch_songs(self, uuids: Sequence[UUID]) -> SongBatch:
         """Return what became of each of up to `batch_size` songs; errors are in it, not raised.
@@ -113,6 +120,8 @@ class SongFetcher:
             page = parse_song_collection(self._client.get(_path_of(uuids)))
         except TruncatedResponse:
             raise
+        except IncompleteResponse as error:
+            fetch.note_incomplete(error)
         except (*_REFUSALS, Forbidden, InvalidResponse) as error:
             fetch.refusals.append(error)
             logger.info("A batch of %d songs was refused: %s", len(uuids), error.code)
@@ -127,27 +136,46 @@ class SongFetcher:
             self._sort_answer(page, uuids, fetch)
 
     def _sort_answer(self, page: Page[Song], uuids: Sequence[UUID], fetch: _Fetch) -> None:
-        songs = {song.uuid: song for song in page.items}
-        found = [uuid for uuid in uuids if uuid in songs]
+        songs: dict[UUID, Song] = {}
+        strangers: list[Song] = []
+        for song in page.items:
+            if song.uuid in uuids and song.uuid not in songs:
+                songs[song.uuid] = song
+            else:
+                strangers.append(song)
         missing = [uuid for uuid in uuids if uuid not in songs]
-        fetch.songs.update((uuid, songs[uuid]) for uuid in found)
-        if len(songs) > len(found):
-            logger.warning("Soundcharts sent %d songs that nobody asked for", len(songs) - len(found))
-        if found:
+        fetch.songs.update(songs)
+        if strangers:
+            logger.warning("Soundcharts sent %d songs that nobody asked for", len(strangers))
+        if songs:
             if not self._is_batch_proven:
                 self._client.limiter.remember(BATCH_WORKS, BATCH_WORKS_FOR)
             fetch.has_batch = self._is_batch_proven = True
-        # A song is unknown if it is missing from an answer that is whole and readable, given by an
-        # account of which it is certain that it answers batches.
-        if page.warnings or page.has_next or not self._is_batch_proven:
+        if not missing:
+            return
+        if not page.is_whole:
+            # What it lacks may be there all the same.
+            fetch.note_incomplete(IncompleteResponse(page.shortfall, status=200, path=_path_of(missing[:1])))
+        elif page.warnings or page.has_next or not self._is_batch_proven:
+            # A song is unknown if it is missing from an answer that is whole and readable, given by an
+            # account of which it is certain that it answers batches.
             self._fetch_singly(missing, fetch)
-        else:
+        elif not strangers:
             fetch.errors.update((uuid, NotFound(path=_path_of([uuid]))) for uuid in missing)
+        elif len(missing) == len(strangers) == 1 and strangers[0].uuid not in songs:
+            # The one that is missing was merged into the one that came instead.
+            (uuid,), (heir,) = missing, strangers
+            fetch.errors[uuid] = Moved(new_uuid=heir.uuid, song=heir, status=200, path=_path_of([uuid]))
+        else:
+            # Which of them became which, if any did, only single answers tell.
+            self._fetch_singly(missing, fetch)
 
     def _fetch_singly(self, uuids: Sequence[UUID], fetch: _Fetch) -> None:
         for uuid in uuids:
             try:
                 fetch.songs[uuid] = self.fetch_song(uuid)
+            except IncompleteResponse as error:
+                fetch.note_incomplete(error)
             except InvalidResponse as error:
                 if isinstance(error, TruncatedResponse):
                     raise
@@ -192,6 +220,15 @@ class _Fetch:
     # What batch calls were refused with, and whether any was answered.
     refusals: list[SoundchartsError] = field(default_factory=list)
     has_batch: bool = False
+
+    def note_incomplete(self, error: IncompleteResponse) -> None:
+        """Hold an incomplete answer against no song: those that it lacks are asked for again later.
+
+        Raises a second one if nothing came but the like: then the rest would only spend calls.
+        """
+        if self.interrupted_by is not None and not self.songs:
+            raise error
+        self.interrupted_by = error
 
     def note_unreadable(self, uuid: UUID, error: InvalidResponse) -> None:
         """Hold an unreadable answer against its song, or raise it if it is not about the song.

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from soundcharts.envelopes import Page
     from soundcharts.payloads import Song
 
 
@@ -158,11 +159,22 @@ class TruncatedResponse(InvalidResponse):
 class IncompleteResponse(InvalidResponse):
     """Say that an answer is readable but not whole: it names errors, or lacks items that it promises.
 
-    Such an answer proves no absence. What it did bring may be used.
+    Such an answer proves no absence. What it did bring may be used: `page` holds that of a list.
     """
 
     code = "incomplete_response"
     default_message = "Soundcharts sent only part of the answer."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        status: int | None = None,
+        path: str | None = None,
+        page: Page[Any] | None = None,
+    ) -> None:
+        super().__init__(message, status=status, path=path)
+        self.page = page
 
 
 class RateLimited(SoundchartsError):

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Generic, TypeVar
 from uuid import UUID
 
-from soundcharts.errors import InvalidResponse, SoundchartsError
+from soundcharts.envelopes import Page as Page
+from soundcharts.envelopes import errors_beside, parse_items
+from soundcharts.envelopes import parse_error_message as parse_error_message
+from soundcharts.envelopes import parse_page as parse_page
+from soundcharts.errors import IncompleteResponse, InvalidResponse, Moved, SoundchartsError
 from soundcharts.fields import (
     MAX_SECONDS,
     MAX_WARNINGS,
     FieldReader,
-    Fields,
     as_count,
     as_fields,
     parse_date,
@@ -28,8 +30,6 @@ from soundcharts.fields import (
 )
 from soundcharts.usage import Usage as Usage
 from soundcharts.usage import parse_usage as parse_usage
-
-T = TypeVar("T")
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _DEFAULT_TOKEN_LIFE = 300
@@ -80,27 +80,6 @@ class ArtistSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a collection.
-
-    `offset`, `limit` and `total` count the collection's own items, also where `items` was flattened
-    (audience) or lacks the ones that could not be understood, each of which is named in `warnings`.
-    """
-
-    items: tuple[T, ...]
-    offset: int = 0
-    limit: int = 0
-    total: int | None = None
-    has_next: bool = False
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def next_offset(self) -> int | None:
-        """Return the offset to ask for next, or None after the last page."""
-        return self.offset + self.limit if self.has_next else None
-
-
-@dataclass(frozen=True, slots=True)
 class AudiencePoint:
     """A day's count on one platform. `identifier` is the platform's own id of the recording."""
 
@@ -132,15 +111,6 @@ class AccessToken:
 
     value: str = field(repr=False)
     expires_in: int
-
-
-@dataclass(frozen=True, slots=True)
-class ApiError:
-    """One error that the API names. `code` is an HTTP status where it is one."""
-
-    key: str = ""
-    code: int | None = None
-    message: str = ""
 
 
 def parse_song(item: object) -> Song:
@@ -200,9 +170,27 @@ def parse_ranked_song(item: object) -> SongSummary:
     return parse_song_summary(as_fields(item, what="a ranked song").get("song"))
 
 
-def parse_song_envelope(payload: object) -> Song:
-    """Return the song of a single answer: {"type": "song", "object": {...}, "errors": []}."""
-    return parse_song(as_fields(payload, what="the answer").get("object"))
+def parse_song_envelope(payload: object, *, asked: UUID | None = None) -> Song:
+    """Return the song of a single answer: {"type": "song", "object": {...}, "errors": []}.
+
+    Errors beside a song become one of its warnings. Raises IncompleteResponse if errors stand in its place,
+    and Moved if it is another song than the one that was `asked` for.
+    """
+    fields = as_fields(payload, what="the answer")
+    trouble = errors_beside(fields)
+    try:
+        song = parse_song(fields.get("object"))
+    except InvalidResponse:
+        if trouble is None:
+            raise
+        raise IncompleteResponse(f"{trouble} instead of the song.", status=200) from None
+    if asked is not None and song.uuid != asked:
+        if trouble is not None:
+            raise IncompleteResponse(f"{trouble} beside another song.", status=200)
+        if fields.get("type") not in (None, "song"):
+            raise InvalidResponse(f"Soundcharts sent {shown(fields.get('type'))} where a song was expected.")
+        raise Moved(new_uuid=song.uuid, song=song, status=200)
+    return song if trouble is None else replace(song, warnings=(*song.warnings, f"{trouble} beside the song"))
 
 
 def parse_song_collection(payload: object) -> Page[Song]:
@@ -210,21 +198,11 @@ def parse_song_collection(payload: object) -> Page[Song]:
     return parse_page(payload, parse_song)
 
 
-def parse_page(payload: object, parse_item: Callable[[object], T]) -> Page[T]:
-    """Return one page of a collection, with every item parsed by `parse_item`.
-
-    An item for which `parse_item` raises InvalidResponse is left out and named in the page's warnings.
-    Raises InvalidResponse unless the payload is an object with a list of items.
-    """
-
-    return _parse_items(payload, lambda item, warnings: [parse_item(item)])
-
-
-def parse_audience(payload: object) -> AudiencePage:
+def parse_audience(payload: object, *, offset: int | None = None, limit: int | None = None) -> AudiencePage:
     """Return an audience series, flattened to one point per day and identifier, in the server's order.
 
     Items are {"date": ..., "plots": [{"identifier": ..., "value": ...}]}; values exceed 32 bits. A day
-    without any plot has no figure.
+    without any plot has no figure. `offset` and `limit` were asked for.
     """
     unreadable: list[str] = []
     days: list[date | None] = []
@@ -233,7 +211,7 @@ def parse_audience(payload: object) -> AudiencePage:
         days.append(parse_date(item.get("date")) if isinstance(item, dict) else None)
         return _parse_day(item, days[-1], warnings, unreadable)
 
-    page = _parse_items(payload, parse_day)
+    page = parse_items(payload, parse_day, offset=offset, limit=limit)
     values = {each.name: getattr(page, each.name) for each in dataclasses.fields(page)}
     values["warnings"] = (*unreadable[:MAX_WARNINGS], *page.warnings)
     return AudiencePage(
@@ -252,54 +230,6 @@ def parse_token(payload: object) -> AccessToken:
         raise InvalidResponse("Soundcharts sent an answer without a usable access token.")
     expires_in = as_count(fields.get("expires_in"))
     return AccessToken(value, _DEFAULT_TOKEN_LIFE if expires_in is None else min(expires_in, MAX_SECONDS))
-
-
-def parse_api_errors(payload: object) -> tuple[ApiError, ...] | None:
-    """Return what {"errors": [...]} names, None for a payload that is no such envelope. Never raises."""
-    errors = payload.get("errors") if isinstance(payload, dict) else None
-    if not isinstance(errors, list):
-        return None
-    return tuple(_api_error(error) for error in errors)
-
-
-def parse_error_message(payload: object) -> str | None:
-    """Return the first message of an envelope's errors, or None. Never raises."""
-    return next((error.message for error in parse_api_errors(payload) or () if error.message), None)
-
-
-def _api_error(error: object) -> ApiError:
-    fields: Fields = error if isinstance(error, dict) else {"message": error}
-    key, code, message = (fields.get(name) for name in ("key", "code", "message"))
-    return ApiError(
-        key=key.strip() if isinstance(key, str) else "",
-        code=as_count(code),
-        message=message.strip() if isinstance(message, str) else "",
-    )
-
-
-def _parse_items(payload: object, parse_item: Callable[[object, list[str]], Iterable[T]]) -> Page[T]:
-    """Return a page of whatever `parse_item` makes of each item; the list is for its own warnings."""
-    fields = as_fields(payload, what="the answer")
-    raw_items = fields.get("items")
-    if not isinstance(raw_items, list):
-        raise InvalidResponse(f"Soundcharts sent {shown(raw_items)} where a list of items was expected.")
-    items: list[T] = []
-    warnings: list[str] = []
-    for index, raw_item in enumerate(raw_items):
-        try:
-            items.extend(parse_item(raw_item, warnings))
-        except InvalidResponse as error:
-            warnings.append(f"items[{index}]: {error}")
-    page = fields.get("page")
-    page = page if isinstance(page, dict) else {}
-    offset = as_count(page.get("offset")) or 0
-    limit = as_count(page.get("limit")) or len(raw_items)
-    total = as_count(page.get("total"))
-    is_last = not page.get("next") and (total is None or offset + limit >= total)
-    # A page without a single item never has a next one, whatever it claims: whoever walks the pages
-    # must come to an end.
-    has_next = bool(raw_items) and not is_last
-    return Page(tuple(items), offset, limit, total, has_next, tuple(warnings))
 
 
 def _parse_day(

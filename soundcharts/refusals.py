@@ -16,6 +16,7 @@ from uuid import UUID
 
 import requests
 
+from soundcharts.envelopes import ApiError, parse_api_errors
 from soundcharts.errors import (
     AmbiguousIsrc,
     AuthenticationFailed,
@@ -31,7 +32,6 @@ from soundcharts.errors import (
     UpstreamUnavailable,
 )
 from soundcharts.fields import decode_json
-from soundcharts.payloads import ApiError, parse_api_errors
 from soundcharts.transport import CALL_ERRORS, translate
 
 # Seconds for which everybody waits after a 429 that says nothing usable, and at most.

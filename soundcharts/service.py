@@ -22,6 +22,7 @@ from soundcharts.batching import SongBatch, SongFetcher
 from soundcharts.budget import CallBudget
 from soundcharts.client import SoundchartsClient
 from soundcharts.credentials import ApiKeyCredentials, Credentials, OAuthCredentials
+from soundcharts.envelopes import require_whole
 from soundcharts.errors import AuthenticationFailed, InvalidRequest
 from soundcharts.limiter import RateLimiter
 from soundcharts.metering import CallMeter
@@ -156,16 +157,16 @@ class SoundchartsService:
         return parse_song_envelope(self._client.get(path))
 
     def search_songs(self, term: str, *, offset: int = 0, limit: int = 20) -> Page[SongSummary]:
-        """Return songs whose name or artist fits the term, at most 20 a page."""
+        """Return songs whose name or artist fits the term, at most 20 a page, be it whole or not."""
         path = f"/api/v2/song/search/{_segment(term)}"
         payload = self._client.get(path, params=_paging(offset, limit, max_limit=20))
-        return parse_page(payload, parse_song_summary)
+        return parse_page(payload, parse_song_summary, offset=offset, limit=limit)
 
     def search_artists(self, term: str, *, offset: int = 0, limit: int = 20) -> Page[ArtistSummary]:
-        """Return artists whose name fits the term, at most 20 a page."""
+        """Return artists whose name fits the term, at most 20 a page, be it whole or not."""
         path = f"/api/v2/artist/search/{_segment(term)}"
         payload = self._client.get(path, params=_paging(offset, limit, max_limit=20))
-        return parse_page(payload, parse_artist_summary)
+        return parse_page(payload, parse_artist_summary, offset=offset, limit=limit)
 
     def get_artist_songs(
         self,
@@ -178,20 +179,22 @@ class SoundchartsService:
     ) -> Page[SongSummary]:
         """Return an artist's songs, at most 100 a page.
 
-        The default order is by name because it stays the same while pages are walked; counts move.
+        The default order is by name because it stays the same while pages are walked; counts move. Raises
+        IncompleteResponse, with what came, for a page that is not whole.
         """
         params = {**_paging(offset, limit, max_limit=100), "sortBy": sort_by, "sortOrder": sort_order}
         payload = self._client.get(f"/api/v2.21/artist/{artist_uuid}/songs", params=params)
-        return parse_page(payload, parse_song_summary)
+        return require_whole(parse_page(payload, parse_song_summary, offset=offset, limit=limit))
 
     def get_top_songs(self, *, offset: int = 0, limit: int = 100) -> Page[SongSummary]:
         """Return the songs most streamed on Spotify this month, at most 100 a page.
 
-        Raises Forbidden on plans without it.
+        Raises Forbidden on plans without it, and IncompleteResponse, with what came, for a page that is not
+        whole.
         """
         params = _paging(offset, limit, max_limit=100)
         payload = self._client.post("/api/v2/top/songs", params=params, json=_MOST_STREAMED)
-        return parse_page(payload, parse_ranked_song)
+        return require_whole(parse_page(payload, parse_ranked_song, offset=offset, limit=limit))
 
     def get_audience(
         self,
@@ -215,7 +218,7 @@ class SoundchartsService:
             params["startDate"] = start_date.isoformat()
         if end_date:
             params["endDate"] = end_date.isoformat()
-        return self._audiences.fetch_page(uuid, _text(platform), params)
+        return require_whole(self._audiences.fetch_page(uuid, _text(platform), params))
 
     def get_audience_series(
         self, uuid: UUID, platform: str, *, start_date: date, end_date: date

@@ -16,8 +16,10 @@ from soundcharts.errors import (
     AmbiguousIsrc,
     AuthenticationFailed,
     Forbidden,
+    IncompleteResponse,
     InvalidRequest,
     InvalidResponse,
+    Moved,
     NotFound,
     QuotaExhausted,
     RateLimited,
@@ -314,11 +316,185 @@ def test_batch_that_was_once_unreadable_does_not_condemn_batch_calls(
     assert limiter.memories == {}
 
 
-def test_answer_about_another_song_is_an_invalid_response(api: Songs, fetcher: SongFetcher) -> None:
-    api.before = lambda uuids: (200, {}, json.dumps({"object": song(UUIDS[5])}))
+# --- Merged songs ---------------------------------------------------------------------------------
 
-    with pytest.raises(InvalidResponse, match="another song"):
+HEIR = UUID(int=77)
+
+
+def test_single_answer_about_another_song_is_a_move(api: Songs, fetcher: SongFetcher) -> None:
+    api.before = lambda uuids: (200, {}, json.dumps({"type": "song", "object": song(HEIR)}))
+
+    with pytest.raises(Moved, match=str(HEIR)) as raised:
         fetcher.fetch_song(UUIDS[0])
+
+    assert (raised.value.new_uuid, raised.value.path) == (HEIR, f"/api/v2.25/song/{UUIDS[0]}")
+    assert raised.value.song is not None
+    assert raised.value.song.name == "Song 77"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ({"type": "artist", "object": song(HEIR), "errors": []}, InvalidResponse),
+        ({"type": "song", "object": song(HEIR), "errors": [{"code": 500}]}, IncompleteResponse),
+    ],
+)
+def test_answer_that_may_not_be_about_a_song_is_no_move(
+    api: Songs, fetcher: SongFetcher, answer: object, kind: type[Exception]
+) -> None:
+    api.before = lambda uuids: (200, {}, json.dumps(answer))
+
+    with pytest.raises(InvalidResponse) as raised:
+        fetcher.fetch_song(UUIDS[0])
+
+    assert type(raised.value) is kind
+
+
+def test_redirect_to_another_song_is_a_move_without_it(api: Songs, fetcher: SongFetcher) -> None:
+    api.before = lambda uuids: (301, {"Location": f"/api/v2.25/song/{HEIR}"}, "")
+
+    with pytest.raises(Moved) as raised:
+        fetcher.fetch_song(UUIDS[0])
+
+    assert (raised.value.new_uuid, raised.value.song) == (HEIR, None)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_song_that_redirects_spares_its_neighbours_in_a_batch(
+    api: Songs, seasoned: SongFetcher, status: int
+) -> None:
+    location = {"Location": f"/api/v2.25/song/{HEIR}"}
+    api.before = lambda uuids: (status, location, "") if UUIDS[3] in uuids else None
+
+    assert_complete(seasoned.fetch_songs(UUIDS), errors={UUIDS[3]: Moved})
+
+
+def test_the_one_stranger_in_a_batch_is_the_heir_of_the_one_that_is_missing(
+    api: Songs, fetcher: SongFetcher
+) -> None:
+    api.unknown = {UUIDS[3]}
+    api.more_items = [song(HEIR)]
+
+    batch = fetcher.fetch_songs(UUIDS)
+
+    assert_complete(batch, errors={UUIDS[3]: Moved})
+    error = batch.errors[UUIDS[3]]
+    assert isinstance(error, Moved)
+    assert (error.new_uuid, error.song and error.song.name) == (HEIR, "Song 77")
+    assert api.sizes == [10]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "strangers"),
+    [
+        # Two of each; more strangers; more that are missing; a song that came twice.
+        ({3, 4}, [77, 78]),
+        ({3}, [77, 78]),
+        ({3, 4}, [77]),
+        ({3}, [1]),
+    ],
+)
+def test_which_of_several_was_merged_only_single_answers_tell(
+    api: Songs, seasoned: SongFetcher, unknown: set[int], strangers: list[int]
+) -> None:
+    api.unknown = {UUIDS[n] for n in unknown}
+    api.more_items = [song(UUID(int=number)) for number in strangers]
+
+    assert_complete(seasoned.fetch_songs(UUIDS), errors=dict.fromkeys(api.unknown, NotFound))
+    assert api.calls[1:] == [[UUIDS[n]] for n in sorted(unknown)]
+
+
+# --- Answers that are not whole -------------------------------------------------------------------
+
+TROUBLES = [
+    {"errors": [{"key": "internal_error", "code": 500, "message": "It broke."}]},
+    {"errors": [{}]},
+    {"errors": ["It broke."]},
+    {"errors": "It broke."},
+    {"errors": {"code": 500}},
+    {"page": {"offset": 0, "limit": 10, "total": 10}},
+    {"page": {"offset": 0, "limit": 100, "total": 100}},
+    {"page": {"offset": 0, "limit": 10, "next": "/api/v2.25/song/more"}},
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_song_missing_from_an_answer_that_is_not_whole_stays_unanswered(
+    api: Songs, seasoned: SongFetcher, trouble: dict[str, object]
+) -> None:
+    api.unknown = {UUIDS[3], UUIDS[7], UUIDS[9]}
+    api.more = trouble
+
+    batch = seasoned.fetch_songs(UUIDS)
+
+    assert (type(batch.interrupted_by), batch.errors) == (IncompleteResponse, {})
+    assert set(batch.songs) == set(UUIDS) - api.unknown
+    assert api.sizes == [10]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_answer_with_every_song_is_used_whatever_stands_beside_it(
+    api: Songs, seasoned: SongFetcher, trouble: dict[str, object]
+) -> None:
+    api.more = trouble
+
+    assert_complete(seasoned.fetch_songs(UUIDS))
+
+
+@pytest.mark.parametrize("page", [{}, {"total": 8}, {"offset": 0, "limit": 10, "total": 8, "next": None}])
+def test_song_missing_from_a_whole_answer_is_absent_however_the_page_says_so(
+    api: Songs, seasoned: SongFetcher, page: dict[str, object]
+) -> None:
+    api.unknown = {UUIDS[3], UUIDS[7]}
+    api.more = {"page": page, "errors": []}
+
+    assert_complete(seasoned.fetch_songs(UUIDS), errors={UUIDS[3]: NotFound, UUIDS[7]: NotFound})
+
+
+def test_stranger_beside_errors_is_nobodys_heir(api: Songs, seasoned: SongFetcher) -> None:
+    api.unknown = {UUIDS[3]}
+    api.more_items = [song(HEIR)]
+    api.more = {"errors": [{"code": 500}]}
+
+    batch = seasoned.fetch_songs(UUIDS)
+
+    assert (type(batch.interrupted_by), batch.errors) == (IncompleteResponse, {})
+
+
+@pytest.mark.parametrize("items", [{"items": []}, {"items": None}, {}])
+def test_errors_instead_of_songs_spend_one_call(
+    api: Songs, fetcher: SongFetcher, items: dict[str, object]
+) -> None:
+    api.before = lambda uuids: (200, {}, json.dumps({"errors": [{"code": 500}], **items}))
+
+    batch = fetcher.fetch_songs(UUIDS)
+
+    assert (type(batch.interrupted_by), batch.songs, batch.errors) == (IncompleteResponse, {}, {})
+    assert api.sizes == [10]
+
+
+def test_errors_instead_of_one_song_spare_its_neighbours(
+    api: Songs, fetcher: SongFetcher, limiter: FakeLimiter
+) -> None:
+    limiter.remember(BATCH_REFUSED, 60)
+    trouble: Reply = (200, {}, json.dumps({"object": None, "errors": [{"code": 500}]}))
+    api.before = lambda uuids: trouble if uuids == [UUIDS[3]] else None
+
+    batch = fetcher.fetch_songs(UUIDS)
+
+    assert (type(batch.interrupted_by), batch.errors) == (IncompleteResponse, {})
+    assert set(batch.songs) == set(UUIDS) - {UUIDS[3]}
+
+
+def test_nothing_but_errors_instead_of_single_songs_ends_after_two(
+    api: Songs, fetcher: SongFetcher, limiter: FakeLimiter
+) -> None:
+    limiter.remember(BATCH_REFUSED, 60)
+    api.before = lambda uuids: (200, {}, json.dumps({"object": None, "errors": [{"code": 500}]}))
+
+    batch = fetcher.fetch_songs(UUIDS)
+
+    assert (type(batch.interrupted_by), api.sizes) == (IncompleteResponse, [1, 1])
 
 
 # --- Interruptions --------------------------------------------------------------------------------

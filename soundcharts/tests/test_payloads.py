@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soundcharts.errors import InvalidResponse
+from soundcharts.errors import IncompleteResponse, InvalidResponse
 from soundcharts.payloads import (
     AudiencePoint,
     Song,
@@ -261,41 +261,25 @@ def test_unreadable_item_is_a_warning_and_spares_its_neighbours() -> None:
     assert len(page.warnings) == 2
 
 
+def test_errors_beside_a_song_become_one_of_its_warnings() -> None:
+    payload = {"object": {"uuid": UUID_TEXT, "name": "bad guy"}, "errors": [{"code": 500, "message": "x"}]}
+
+    song = parse_song_envelope(payload)
+
+    assert (song.name, song.warnings) == ("bad guy", ("Soundcharts named an error (500) beside the song",))
+
+
+@pytest.mark.parametrize("missing", [{}, {"object": None}, {"object": []}, {"object": {"name": "no uuid"}}])
+@pytest.mark.parametrize("errors", [[{"code": 404}], ["x"], "x", {"code": 500}])
+def test_errors_in_the_place_of_a_song_are_an_incomplete_answer(missing: Any, errors: object) -> None:
+    with pytest.raises(IncompleteResponse):
+        parse_song_envelope({**missing, "errors": errors})
+
+
 @pytest.mark.parametrize("payload", [None, [], {}, {"items": None}, {"items": {}}, {"object": {}}, "5"])
 def test_collection_without_a_list_of_items_is_an_invalid_response(payload: object) -> None:
     with pytest.raises(InvalidResponse):
         parse_page(payload, parse_song_summary)
-
-
-def page_of(count: int, **page: Any) -> Any:
-    return parse_page({"items": [{"uuid": UUID_TEXT}] * count, "page": page}, parse_song_summary)
-
-
-def test_page_says_where_it_stands() -> None:
-    page = page_of(2, offset=20, limit=2, total=50, next=None)
-
-    assert (page.offset, page.limit, page.total, page.has_next, page.next_offset) == (20, 2, 50, True, 22)
-
-
-def test_page_has_a_next_one_if_the_server_links_it() -> None:
-    assert page_of(2, offset=0, limit=2, next="/api/v2/next").has_next
-
-
-def test_last_page_has_no_next_one() -> None:
-    page = page_of(2, offset=48, limit=2, total=50, next=None)
-
-    assert (page.has_next, page.next_offset) == (False, None)
-
-
-def test_empty_page_has_no_next_one_whatever_it_claims() -> None:
-    assert not page_of(0, offset=0, limit=100, total=5000, next="/api/v2/next").has_next
-
-
-@pytest.mark.parametrize("page", [None, [], {"offset": "x", "limit": -1, "total": True}])
-def test_page_without_usable_numbers_is_a_page_of_its_own(page: object) -> None:
-    parsed = parse_page({"items": [{"uuid": UUID_TEXT}], "page": page}, parse_song_summary)
-
-    assert (parsed.offset, parsed.limit, parsed.total, parsed.has_next) == (0, 1, None, False)
 
 
 def test_ranked_song_is_taken_out_of_its_wrapping() -> None:
@@ -439,12 +423,6 @@ def test_token_is_not_in_its_repr() -> None:
 def test_token_that_cannot_stand_in_a_header_is_an_invalid_response(value: object) -> None:
     with pytest.raises(InvalidResponse):
         parse_token({"access_token": value, "expires_in": 3600})
-
-
-def test_error_message_is_the_first_one() -> None:
-    payload = {"errors": [{"key": "x", "code": 0}, {"message": " Not logged in "}, {"message": "second"}]}
-
-    assert parse_error_message(payload) == "Not logged in"
 
 
 # --- Garbage --------------------------------------------------------------------------------------
