@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
@@ -54,34 +55,40 @@ def import_page(
     page, calls = drafted_page(job) if chunk.position == 0 else None, 0
     offset = job.request["offset"] + chunk.position
     limit = min(LIST_PAGE, chunk.size - chunk.position)
+    shortfall: IncompleteResponse | None = None
     if page is None:
         artist = UUID(job.request["artist_uuid"]) if job.request["artist_uuid"] else None
-        page, calls = _ask(job, lambda: list_songs(service, artist, offset=offset, limit=limit), look)
+        try:
+            page, calls = _ask(job, lambda: list_songs(service, artist, offset=offset, limit=limit), look)
+        except IncompleteResponse as error:
+            if error.page is None:
+                raise
+            page, shortfall = error.page, error  # Its call is recorded.
+    if shortfall is None and (missing := count_missing(page, offset=offset, limit=limit)):
+        # Smaller pages than were asked for would cost more calls than the price said.
+        shortfall = IncompleteResponse(
+            f"Soundcharts sent {plural(limit - missing, 'song')} of a page where it promised {limit:,}."
+        )
     listed = page
-    missing = count_missing(listed, offset=offset, limit=limit)
     try:
         with_database_back(
-            lambda: commit_page(job, chunk, listed, calls=calls, is_whole=not missing), chunk, calls=calls
+            lambda: commit_page(job, chunk, listed, calls=calls, is_whole=shortfall is None),
+            chunk,
+            calls=calls,
         )
     except Exception as error:
         count_lost(chunk, calls, error)
         raise
-    if missing:
-        raise IncompleteResponse(
-            f"Soundcharts sent {plural(limit - missing, 'song')} of a page where it promised {limit:,}."
-        )
+    if shortfall is not None:
+        raise shortfall
 
 
 def count_missing(page: Page[SongSummary], *, offset: int, limit: int) -> int:
-    """Return how many songs a page lacks of those that the list promises at its place.
-
-    The list promises as much as its total says; one without a total promises full pages up to the last.
-    """
-    came = len(page.items) + len(page.warnings)
+    """Return how many songs a page lacks of those that were asked for and that the list says it has."""
     if page.total is None and not page.has_next:
         return 0
     promised = limit if page.total is None else min(limit, page.total - offset)
-    return max(0, promised - came)
+    return max(0, promised - len(page.items) - len(page.warnings))
 
 
 def _ask(
@@ -190,16 +197,19 @@ def commit_page(
 ) -> None:
     """Save a page: new tracks, their place in the import's metadata job, position, counters and report.
 
-    Never more songs than the import asked for. A page that is not whole does not end the list. One that only
-    repeats what this import has listed before does: its one row in the report says so.
+    Never more songs than the import asked for. Of a page that is not whole the songs that came are saved, but
+    the position stays: what it lacks may be anywhere on it, so it is asked for again, and brings what is
+    missing from the report. A page that only repeats what this import has listed before ends the list: its
+    one row in the report says so.
     """
     room = chunk.size - chunk.position
-    songs = page.items[:room]
-    unreadable = page.warnings[: room - len(songs)]
     first = job.request["offset"] + chunk.position
-    if is_repeat := _is_repeat(job, songs):
-        songs, unreadable = (), (REPEATED,)
-    listed = len(songs) + len(unreadable)
+    already = _listed_before(job, after=first)
+    songs = _without(page.items[:room], already)[: max(0, room - already.total())]
+    unreadable = page.warnings[: max(0, room - already.total() - len(songs))] if is_whole else ()
+    if is_repeat := is_whole and not already and _is_repeat(job, songs):
+        songs, unreadable = [], (REPEATED,)
+    listed = already.total() + len(songs) + len(unreadable) if is_whole else 0
     is_more = (page.has_next and listed > 0 and not is_repeat) or not is_whole
     size = chunk.size if is_more else chunk.position + listed
     with transaction.atomic():
@@ -214,7 +224,8 @@ def commit_page(
         jobs.add_imported_tracks(job, [(added | here)[song.uuid] for song in songs])
         rows, failures = [], []
         unseen = dict(added)
-        for number, song in enumerate(songs, start=first + 1):
+        start = first + already.total() + 1
+        for number, song in enumerate(songs, start=start):
             is_new = unseen.pop(song.uuid, None) is not None
             rows.append(
                 ImportRow(
@@ -225,7 +236,7 @@ def commit_page(
                     track_id=added.get(song.uuid) or here[song.uuid],
                 )
             )
-        for number, warning in enumerate(unreadable, start=first + len(songs) + 1):
+        for number, warning in enumerate(unreadable, start=start + len(songs)):
             item = f"place {number}"
             failures.append(jobs.Failure(item, "list_repeats" if is_repeat else "invalid_response", warning))
             rows.append(
@@ -250,8 +261,33 @@ def commit_page(
         )
     move_on(chunk, count=listed, size=size)
     logger.info(
-        "job %s: %s songs listed: %s added, %s already here", job.pk, listed, counts.updated, counts.unchanged
+        "job %s: %s songs listed: %s added, %s already here%s",
+        *(
+            job.pk,
+            len(songs),
+            counts.updated,
+            counts.unchanged,
+            "" if is_whole else "; the page is not whole",
+        ),
     )
+
+
+def _listed_before(job: MetadataFetchTask, *, after: int) -> Counter[str]:
+    """Return the songs that the report names behind a place: of a page that was not whole when it came."""
+    rows = ImportRow.objects.filter(job=job, number__gt=after).order_by()
+    return Counter(rows.values_list("item", flat=True))
+
+
+def _without(songs: Sequence[SongSummary], already: Counter[str]) -> list[SongSummary]:
+    """Return the songs of a page but for those that its report has, each as often as it has them."""
+    left = already.copy()
+    rest = []
+    for song in songs:
+        if left[str(song.uuid)] > 0:
+            left[str(song.uuid)] -= 1
+        else:
+            rest.append(song)
+    return rest
 
 
 def _is_repeat(job: MetadataFetchTask, songs: Sequence[SongSummary]) -> bool:

@@ -115,11 +115,11 @@ def test_a_list_that_never_sends_what_it_promises_pauses_and_keeps_what_came(sim
     assert job.api_calls == simulator.state.quota_used == 5
 
 
-def test_pages_that_always_come_short_are_bounded_though_each_brings_something(simulator, broker, pages):
+def test_pages_that_always_come_short_are_bounded(simulator, broker, pages):
     pages(sends=lambda offset, limit: (offset, min(limit, 1)))
     job = run(jobs.request_import(limit=300).job)
     assert (job.status, job.error_code, job.api_calls) == ("paused", "answers_unreadable", 3)
-    assert job.updated_tracks == Track.objects.count() == 3
+    assert job.updated_tracks == Track.objects.count() == 1
 
 
 def test_the_rest_of_an_incomplete_page_is_asked_for_again(simulator, broker, pages, monkeypatch):
@@ -129,6 +129,37 @@ def test_the_rest_of_an_incomplete_page_is_asked_for_again(simulator, broker, pa
     assert (job.status, job.updated_tracks, job.failed_tracks) == ("completed", 250, 0)
     assert (job.api_calls, job.unreadable_tries) == (4, 0)
     assert sorted(job.import_rows.values_list("number", flat=True)) == list(range(1, 251))
+
+
+@pytest.mark.parametrize("code", [500, None])
+@pytest.mark.parametrize("at", [0, 50, 97])
+def test_songs_missing_anywhere_on_a_page_come_with_the_next_try(simulator, broker, code, at):
+    simulator.faults.set("incomplete", leave_out=3, at=at, code=code, after=1, times=1)
+    job = run(jobs.request_import(limit=300).job)
+    assert (job.status, job.updated_tracks, job.unchanged_tracks, job.failed_tracks) == (
+        *("completed", 300, 0, 0),
+    )
+    assert (job.total_tracks, job.processed_tracks, job.api_calls) == (300, 300, 4)
+    assert set(outcomes_of(job)) == {"added"}
+    assert sorted(job.import_rows.values_list("number", flat=True)) == list(range(1, 301))
+    assert job.follow_ups.get().total_tracks == 300
+    assert job.events.get(kind="waiting").code == "incomplete_response"
+
+
+def test_errors_beside_whole_pages_are_asked_about_again_before_the_import_ends(simulator, broker):
+    simulator.faults.set("incomplete", leave_out=0, code=500, times=1)
+    job = run(jobs.request_import(limit=100).job)
+    assert (job.status, job.updated_tracks, job.api_calls) == ("completed", 100, 2)
+
+
+def test_an_import_whose_first_page_is_never_whole_pauses_and_goes_on_when_it_is(simulator, broker):
+    simulator.faults.set("incomplete", leave_out=100, code=500)
+    job = run(jobs.request_import(limit=300).job)
+    assert (job.status, job.error_code, job.updated_tracks) == ("paused", "answers_unreadable", 0)
+    simulator.faults.clear()
+    jobs.resume_job(job)
+    finish_here(job)
+    assert (job.status, job.updated_tracks, job.total_tracks) == ("completed", 300, 300)
 
 
 def test_a_list_that_ends_before_the_limit_is_complete(simulator, broker):
