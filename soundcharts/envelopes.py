@@ -34,7 +34,7 @@ class Page(Generic[T]):
 
     `offset`, `limit`, `total` and `listed` count the collection's own items, also where `items` was
     flattened (audience) or lacks the ones that could not be understood, each of which is named in
-    `warnings`. `listed` of them came, at most as many as were asked for. `shortfall` says why the page is not
+    `warnings`. `listed` of them came. `shortfall` says why the page is not
     whole: it lacks items that it promises, or names errors.
     """
 
@@ -80,8 +80,12 @@ def parse_items(
     *,
     offset: int | None = None,
     limit: int | None = None,
+    keeps_more: bool = False,
 ) -> Page[T]:
-    """Return a page of whatever `parse_item` makes of each item; the list is for its own warnings."""
+    """Return a page of whatever `parse_item` makes of each item; the list is for its own warnings.
+
+    More items than were asked for are cut, unless `keeps_more` says that they are welcome.
+    """
     fields = as_fields(payload, what="the answer")
     raw_items = fields.get("items")
     if not isinstance(raw_items, list):
@@ -91,7 +95,7 @@ def parse_items(
         )
     if limit is not None and len(raw_items) > limit:
         logger.warning("Soundcharts sent %d items where %d were asked for", len(raw_items), limit)
-        raw_items = raw_items[:limit]
+        raw_items = raw_items if keeps_more else raw_items[:limit]
     items: list[T] = []
     warnings: list[str] = []
     for index, raw_item in enumerate(raw_items):
@@ -146,7 +150,10 @@ def parse_error_message(payload: object) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a page stands in its collection, and how many items it must have there."""
+    """Where a page stands in its collection, and how many items it must have there.
+
+    `limit` is how many the server puts on a page, as far as it says and as were asked for.
+    """
 
     offset: int
     limit: int | None
@@ -177,7 +184,8 @@ def _place(fields: Fields, *, listed: int, offset: int | None, limit: int | None
     is_more = bool(said.get("next")) or (total is not None and offset + listed < total)
     # A page without a single item never has a next one, whatever it claims: whoever walks the pages must
     # come to an end.
-    return _Place(offset, min(limits, default=None), total, listed > 0 and is_more, promised)
+    own = None if own_limit is None else min(limits)
+    return _Place(offset, own, total, listed > 0 and is_more, promised)
 
 
 def _shortfall(fields: Fields, *, listed: int, promised: int) -> str:

@@ -211,7 +211,7 @@ def parse_audience(payload: object, *, offset: int | None = None, limit: int | N
         days.append(parse_date(item.get("date")) if isinstance(item, dict) else None)
         return _parse_day(item, days[-1], warnings, unreadable)
 
-    page = parse_items(payload, parse_day, offset=offset, limit=limit)
+    page = parse_items(payload, parse_day, offset=offset, limit=limit, keeps_more=True)
     values = {each.name: getattr(page, each.name) for each in dataclasses.fields(page)}
     values["warnings"] = (*unreadable[:MAX_WARNINGS], *page.warnings)
     return AudiencePage(
