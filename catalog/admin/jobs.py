@@ -268,8 +268,8 @@ def _resume(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
     else:
         messages.warning(
             request,
-            f"Task #{job.pk} is resumed and waits: the message broker (Redis) cannot be reached. "
-            "It goes on by itself within a minute of the broker's return.",
+            f"Task #{job.pk} is resumed and waits: the queue is unavailable. "
+            "It starts within a minute once the queue is back.",
         )
     return job
 

@@ -21,7 +21,7 @@ LARGEST_SELECTION = 10_000
 # Tries at creating a job while one with its key comes and goes.
 REQUEST_TRIES = 5
 
-WAITS = "It starts by itself within a minute of the broker's return."
+WAITS = "It starts within a minute once the queue is back."
 
 
 @dataclass(slots=True)
@@ -39,11 +39,11 @@ class Requested:
         if self.is_joined and not job.is_active:
             return f"Task #{job.pk} was made of this already, and is {job.status_label.lower()}."
         if self.is_joined and job.status == job.Status.PAUSED:
-            return f"Task #{job.pk} for exactly this is paused: resume it. No second task was made."
+            return f"Already requested as task #{job.pk}, which is paused: resume it."
         if self.is_joined:
-            return f"Task #{job.pk} for exactly this is already under way. No second task was made."
+            return f"Already running as task #{job.pk}."
         if not self.is_rung:
-            return f"Task #{job.pk} is saved and waits: the message broker (Redis) cannot be reached. {WAITS}"
+            return f"Task #{job.pk} is saved and waits: the queue is unavailable. {WAITS}"
         return f"Task #{job.pk} is queued."
 
 

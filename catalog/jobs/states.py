@@ -34,11 +34,7 @@ WAITS_FOR_BROKER = "broker_unreachable"
 BY_HAND = "by_hand"
 
 
-WITHOUT_BROKER = (
-    "the message broker (Redis) cannot be reached. Nothing is lost; "
-    "the task starts by itself within a minute of the broker's return."
-)
-NEEDS_BROKER = "For the message broker (Redis); it starts by itself within a minute of the broker's return."
+NEEDS_BROKER = "The queue is unavailable. Nothing is lost; the task starts within a minute once it is back."
 ALL_FAILED = {"error_code": "all_failed"}
 
 
@@ -261,7 +257,7 @@ def ring(job_id: int) -> bool:
         return True
     with transaction.atomic():
         waits = MetadataFetchTask.objects.filter(pk=job_id, status=Status.PENDING, error_code="").update(
-            error_code=WAITS_FOR_BROKER, error_message=f"Waiting: {WITHOUT_BROKER}"
+            error_code=WAITS_FOR_BROKER, error_message=NEEDS_BROKER
         )
         if waits:
             events.note(job_id, Kind.WAITING, code=WAITS_FOR_BROKER, text=NEEDS_BROKER)

@@ -278,7 +278,7 @@ def test_the_button_makes_a_job_for_the_ticked_and_a_second_click_joins_it(
     address = dialog_address("fetch_all_audience", _selected_action=[track.pk for track in tracks])
     form = {"_form_submitted": "on", "platforms": ["youtube"], "days": "180"}
     assertContains(staff_client.post(address, form, follow=True), "is queued")
-    assertContains(staff_client.post(address, form, follow=True), "already under way")
+    assertContains(staff_client.post(address, form, follow=True), "Already running as task #")
     job = MetadataFetchTask.objects.get()
     assert (job.total_tracks, job.request["platforms"], job.request["days"]) == (3, ["youtube"], 180)
 

@@ -315,7 +315,7 @@ def test_a_second_press_joins_the_job_of_the_first(staff_client, simulator, brok
     staff_client.post(RUN, CONFIRMED)
     page = staff_client.post(RUN, CONFIRMED, follow=True)
     assert MetadataFetchTask.objects.count() == 1
-    assertContains(page, "already under way")
+    assertContains(page, "Already running as task #")
 
 
 @pytest.mark.django_db(transaction=True)
