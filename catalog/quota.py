@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import BigIntegerField, Case, F, Q, Value, When
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from catalog.models import ApiAccount
 from soundcharts.audience import PlatformForbidden
@@ -20,6 +20,7 @@ from soundcharts.errors import (
     RateLimited,
     SoundchartsError,
 )
+from soundcharts.fields import MAX_COUNT
 from soundcharts.payloads import Usage
 from soundcharts.service import SoundchartsService, get_service
 
@@ -114,7 +115,7 @@ def ask_usage() -> Usage | None:
         note_error(service, error)
         return None
     if usage.quota_remaining is not None:
-        _set(service.account, quota_remaining=usage.quota_remaining, observed_at=Now(), answered_at=Now())
+        _set(service.account, **_left(usage.quota_remaining), answered_at=Now())
     return usage
 
 
@@ -140,10 +141,34 @@ def is_account_refused() -> bool:
 def _write(service: SoundchartsService) -> None:
     values: dict[str, Any] = {}
     if service.quota_remaining is not None:
-        values = {"quota_remaining": service.quota_remaining, "observed_at": Now()}
+        values = _left(service.quota_remaining)
     if service.seconds_since_answer is not None:
         values["answered_at"] = Now() - timedelta(seconds=service.seconds_since_answer)
     _set(service.account, **values)
+
+
+def _left(remaining: int) -> dict[str, Any]:
+    """Return what to write when so many calls are left, with the renewal that a rise means.
+
+    After a renewal about as many are left as there ever were; a raise of some calls is none. Worked out from
+    the row as it was, in one statement, so of several processes that see a rise one notes it.
+    """
+    is_renewed = Q(
+        quota_peak__gt=0,
+        quota_peak__lte=min(remaining + max(0, remaining) // 9, MAX_COUNT),
+        quota_remaining__lt=F("quota_peak") / 5 * 4,
+    )
+    now_left = Value(remaining, output_field=BigIntegerField())
+    return {
+        "quota_remaining": remaining,
+        "observed_at": Now(),
+        "quota_peak": Case(
+            When(is_renewed, then=now_left),
+            default=Greatest(Coalesce(F("quota_peak"), now_left), now_left),
+        ),
+        "renewed_at": Case(When(is_renewed, then=Now()), default=F("renewed_at")),
+        "renewed_before_at": Case(When(is_renewed, then=F("renewed_at")), default=F("renewed_before_at")),
+    }
 
 
 def _set(account: str, **values: Any) -> None:

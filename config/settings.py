@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from config import policy, theme
 from soundcharts.credentials import check_header_text, check_proxy_url, check_service_url
 from soundcharts.platforms import AUDIENCE_PLATFORMS
+from soundcharts.renewal import Renewal
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -82,6 +83,18 @@ def _time_of_day(name: str, default: str) -> time:
         raise ImproperlyConfigured(f"{name} must be hour,minute such as {default}.")
     hour, minute = numbers
     return time(hour, minute)
+
+
+def _renewal(name: str) -> str:
+    """Return a day of the month or a date, as it is written; empty if it is not set."""
+    text = _text(name, "")
+    try:
+        Renewal.parse(text)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} must be a day of the month such as 15, or a date such as 2026-03-01, not {text!r}."
+        ) from None
+    return text
 
 
 def _checked(check: Callable[[str, str], None], name: str, value: str) -> str:
@@ -382,6 +395,9 @@ SOUNDCHARTS_BATCH_SIZE = _number("SOUNDCHARTS_BATCH_SIZE", 10, low=1, high=100)
 SOUNDCHARTS_CALLS_PER_MINUTE = _number("SOUNDCHARTS_CALLS_PER_MINUTE", 5000, low=2, high=100_000)
 # The last calls of the quota, which bulk work leaves to people.
 SOUNDCHARTS_QUOTA_RESERVE = _number("SOUNDCHARTS_QUOTA_RESERVE", 25, low=0, high=1_000_000)
+# When the quota is renewed: a day of every month (15), or a date for a plan by the year (2026-03-01). Empty:
+# learned from two renewals in a row.
+SOUNDCHARTS_QUOTA_RENEWS = _renewal("SOUNDCHARTS_QUOTA_RENEWS")
 # Seconds until one try of a call is given up, from connecting to the last byte.
 SOUNDCHARTS_TIMEOUT = _number("SOUNDCHARTS_TIMEOUT", 10, low=1, high=60)
 # The proxy that calls go through: http://host:port or http://user:password@host:port. Those of the

@@ -1,6 +1,5 @@
-"""The calls of the quota: spent day by day, left, and what will be left when the month ends."""
+"""The calls of the quota: spent day by day, left, and how long they last."""
 
-from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,10 +10,14 @@ from django.utils import timezone
 from catalog.fetching import count_import_calls, count_songs_to_follow
 from catalog.models import ApiAccount, ApiUsage, MetadataFetchTask
 from catalog.prices import estimate_all_job_calls, estimate_calls
+from catalog.words import plural
+from soundcharts.renewal import Renewal
 
 SHOWN_DAYS = 30
 # Whole days by whose spending the forecast goes.
 PACE_DAYS = 7
+# No plan has a longer term, as far as is known.
+LONGEST_TERM_DAYS = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +30,32 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is left when the month ends, if things go on as they did, in calls.
+    """What becomes of the calls that are left, if things go on as they did.
 
-    `per_day` is the mean of `days` whole days; `needed` is what active jobs still need. `left` counts
-    below 0 where the quota does not suffice. `pauses_on` is the day on which only the reserve is left.
+    `per_day` is the mean of `days` whole days; `needed` is what active jobs still need. `left` is what the
+    renewal on `renews_on` finds; below 0 the quota does not suffice, and None is unknown, as is that day.
+    `lasts_days` is how long there are calls for bulk work, None as long as none are spent. `pauses_on` is the
+    day on which only the reserve is left, if that comes before the renewal.
     """
 
     per_day: float
     days: int
     needed: int
-    left: int
-    month_end: date
+    left: int | None
+    renews_on: date | None
+    lasts_days: float | None
     pauses_on: date | None
 
     @property
     def shortfall(self) -> int:
-        return max(0, -self.left)
+        return max(0, -(self.left or 0))
+
+    @property
+    def lasts(self) -> str:
+        """How long the calls last, in words."""
+        if self.lasts_days is None:
+            return ""
+        return "less than a day" if self.lasts_days < 1 else plural(int(self.lasts_days), "day")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +87,47 @@ def calls(account: ApiAccount | None) -> Calls:
         remaining,
         account.observed_at if account else None,
         settings.SOUNDCHARTS_QUOTA_RESERVE,
-        None if remaining is None else forecast(days, remaining, _calls_needed(), now),
+        None
+        if remaining is None
+        else forecast(days, remaining, _calls_needed(), now, renews_on=_renews_on(account, now.date())),
     )
 
 
-def forecast(days: list[Day], remaining: int, needed: int, now: datetime) -> Forecast:
-    """Go on from today as in the last whole days, and spend what active jobs need on top."""
+def _renews_on(account: ApiAccount | None, today: date) -> date | None:
+    """Return the next day on which the quota is renewed: by the setting, or as it was seen to be."""
+    renewal = Renewal.parse(settings.SOUNDCHARTS_QUOTA_RENEWS)
+    if renewal is None and account is not None:
+        seen = (account.renewed_before_at, account.renewed_at)
+        renewal = Renewal.between(*(at.astimezone(UTC).date() if at else None for at in seen))
+    return renewal.next_after(today) if renewal else None
+
+
+def forecast(
+    days: list[Day], remaining: int, needed: int, now: datetime, *, renews_on: date | None = None
+) -> Forecast:
+    """Go on from today as in the last whole days, and spend what active jobs need on top.
+
+    The quota is renewed as the day `renews_on` begins, in UTC; None is unknown.
+    """
     before_today = days[:-1]
     # Days before the first that was counted are not days on which nothing was spent.
     first = next((number for number, day in enumerate(before_today) if day.calls), len(before_today))
     counted = before_today[first:][-PACE_DAYS:]
     per_day = sum(day.calls for day in counted) / len(counted) if counted else 0.0
-    month_end = date(now.year, now.month, monthrange(now.year, now.month)[1])
-    end = datetime(month_end.year, month_end.month, month_end.day, tzinfo=UTC) + timedelta(days=1)
-    days_to_go = (end - now) / timedelta(days=1)
-    left = remaining - needed - round(per_day * days_to_go)
     spendable = remaining - needed - settings.SOUNDCHARTS_QUOTA_RESERVE
+    lasts_days = max(0, spendable) / per_day if per_day else None
+    days_to_go: float = LONGEST_TERM_DAYS
+    left = None
+    if renews_on is not None:
+        renews_at = datetime(renews_on.year, renews_on.month, renews_on.day, tzinfo=UTC)
+        days_to_go = (renews_at - now) / timedelta(days=1)
+        left = remaining - needed - round(per_day * days_to_go)
     pauses_on = None
     if spendable < 0:
         pauses_on = now.date()
-    elif per_day and spendable / per_day < days_to_go:
-        pauses_on = (now + timedelta(days=spendable / per_day)).date()
-    return Forecast(per_day, len(counted), needed, left, month_end, pauses_on)
+    elif lasts_days is not None and lasts_days < days_to_go:
+        pauses_on = (now + timedelta(days=lasts_days)).date()
+    return Forecast(per_day, len(counted), needed, left, renews_on, lasts_days, pauses_on)
 
 
 def _days(today: date) -> list[Day]:

@@ -11,6 +11,13 @@ class ApiAccount(models.Model):
         null=True, blank=True, help_text="Calls left of the plan when Soundcharts last said so."
     )
     observed_at = models.DateTimeField(null=True, blank=True)
+    quota_peak = models.BigIntegerField(
+        null=True, blank=True, help_text="The most calls that were left since the last renewal."
+    )
+    renewed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the quota was last seen to be renewed."
+    )
+    renewed_before_at = models.DateTimeField(null=True, blank=True, help_text="The renewal before that one.")
     checked_at = models.DateTimeField(
         null=True, blank=True, help_text="When it was last asked whether a used-up quota is back."
     )

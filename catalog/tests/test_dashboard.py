@@ -259,6 +259,7 @@ def test_the_chart_and_the_table_have_the_same_numbers(viewer_client, broker):
 @pytest.mark.django_db
 def test_what_is_left_and_what_is_kept_for_people_is_said(viewer_client, broker, settings):
     settings.SOUNDCHARTS_QUOTA_RESERVE = 31
+    settings.SOUNDCHARTS_QUOTA_RENEWS = "1"
     ApiAccount.objects.create(
         fingerprint=get_service().account, quota_remaining=4321, observed_at=timezone.now()
     )
@@ -269,6 +270,16 @@ def test_what_is_left_and_what_is_kept_for_people_is_said(viewer_client, broker,
         "How much a day spends is known after the first whole day. Without that, about 4,321 will be left"
         in said
     )
+
+
+@pytest.mark.django_db
+def test_of_a_quota_whose_renewal_is_not_known_no_end_is_named(viewer_client, broker):
+    account = ApiAccount.objects.create(fingerprint=get_service().account, quota_remaining=1025)
+    yesterday = timezone.now().astimezone(UTC).date() - timedelta(days=1)
+    ApiUsage.objects.create(fingerprint=account.fingerprint, day=yesterday, calls=100)
+    said = words_of(viewer_client.get(PAGE))
+    assert "The calls last about 10 days." in said
+    assert "renew" not in said.partition("Soundcharts calls")[2].partition("The same as a table")[0]
 
 
 @pytest.mark.django_db

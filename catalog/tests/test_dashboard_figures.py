@@ -135,12 +135,21 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 def test_the_forecast_goes_on_as_in_the_last_7_whole_days(settings):
     settings.SOUNDCHARTS_QUOTA_RESERVE = 25
     spent = days(9999, *[100] * 7, 5000, today=NOON.date())
-    found = forecast(spent, 10_000, 300, NOON)
+    found = forecast(spent, 10_000, 300, NOON, renews_on=date(2026, 12, 1))
     assert (found.per_day, found.days, found.needed) == (100, 7, 300)
-    assert found.month_end == date(2026, 11, 30)
     # Half of today and ten whole days.
     assert found.left == 10_000 - 300 - 1050
     assert found.pauses_on is None
+
+
+def test_without_a_known_renewal_only_the_pace_and_how_long_the_calls_last_are_said(settings):
+    settings.SOUNDCHARTS_QUOTA_RESERVE = 25
+    found = forecast(days(*[100] * 7, 0, today=NOON.date()), 10_000, 0, NOON)
+    assert (found.per_day, found.left, found.renews_on, found.shortfall) == (100, None, None, 0)
+    assert (found.lasts_days, found.lasts) == (99.75, "99 days")
+    assert found.pauses_on == date(2027, 2, 28)
+    assert forecast(days(0, today=NOON.date()), 10_000, 0, NOON).lasts == ""
+    assert forecast(days(1, 0, today=NOON.date()), 10**12, 0, NOON).pauses_on is None
 
 
 def test_days_before_the_first_call_do_not_lower_the_pace():
@@ -153,13 +162,14 @@ def test_days_without_a_call_between_others_do():
 
 
 def test_on_the_first_day_only_what_is_needed_is_forecast():
-    found = forecast(days(500, today=NOON.date()), 1000, 10, NOON)
+    found = forecast(days(500, today=NOON.date()), 1000, 10, NOON, renews_on=date(2026, 12, 1))
     assert (found.per_day, found.days, found.left) == (0, 0, 990)
 
 
 def test_a_quota_that_does_not_suffice_names_the_day_on_which_bulk_work_pauses(settings):
     settings.SOUNDCHARTS_QUOTA_RESERVE = 25
-    found = forecast(days(*[100] * 7, 0, today=NOON.date()), 345, 20, NOON)
+    spent = days(*[100] * 7, 0, today=NOON.date())
+    found = forecast(spent, 345, 20, NOON, renews_on=date(2026, 12, 1))
     # 300 that may be spent, at 100 a day.
     assert found.pauses_on == date(2026, 11, 23)
     assert found.shortfall == 1050 + 20 - 345
@@ -170,18 +180,43 @@ def test_active_jobs_that_need_more_than_there_is_pause_today(settings):
     assert forecast(days(0, today=NOON.date()), 100, 90, NOON).pauses_on == NOON.date()
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("moment", "to_go"),
+    ("setting", "now", "renews_on"),
     [
-        (datetime(2026, 12, 31, 18, tzinfo=UTC), 0.25),
-        (datetime(2028, 2, 1, tzinfo=UTC), 29),
-        (datetime(2027, 2, 28, 0, tzinfo=UTC), 1),
+        ("1", datetime(2026, 12, 31, 18, tzinfo=UTC), date(2027, 1, 1)),
+        ("31", datetime(2028, 2, 1, tzinfo=UTC), date(2028, 2, 29)),
+        ("15", datetime(2026, 11, 15, tzinfo=UTC), date(2026, 12, 15)),
+        ("2024-03-01", datetime(2026, 11, 20, tzinfo=UTC), date(2027, 3, 1)),
+        ("", datetime(2026, 11, 20, tzinfo=UTC), None),
     ],
-    ids=["new year's eve", "leap year", "last day"],
 )
-def test_months_end_when_they_end(moment, to_go):
-    found = forecast(days(100, 0, today=moment.date()), 100_000, 0, moment)
-    assert found.left == 100_000 - 100 * to_go
+def test_the_forecast_goes_to_the_renewal_that_the_settings_name(
+    settings, monkeypatch, setting, now, renews_on
+):
+    settings.SOUNDCHARTS_QUOTA_RENEWS = setting
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    account = ApiAccount.objects.create(fingerprint="f", quota_remaining=1000)
+    assert calls(account).forecast.renews_on == renews_on
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("before", "last", "renews_on"),
+    [
+        (datetime(2026, 9, 12, 3, tzinfo=UTC), datetime(2026, 10, 12, 5, tzinfo=UTC), date(2026, 12, 12)),
+        (datetime(2025, 5, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC), date(2027, 5, 1)),
+        # Neither a month nor a year apart; and a first renewal, which may be either.
+        (datetime(2026, 9, 30, tzinfo=UTC), datetime(2026, 10, 12, tzinfo=UTC), None),
+        (None, datetime(2026, 10, 12, tzinfo=UTC), None),
+    ],
+)
+def test_a_renewal_is_learned_from_the_last_two(monkeypatch, before, last, renews_on):
+    monkeypatch.setattr(timezone, "now", lambda: NOON)
+    account = ApiAccount.objects.create(
+        fingerprint="f", quota_remaining=1000, renewed_before_at=before, renewed_at=last
+    )
+    assert calls(account).forecast.renews_on == renews_on
 
 
 @pytest.mark.django_db

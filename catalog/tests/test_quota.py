@@ -208,3 +208,43 @@ def test_what_a_job_spent_is_what_was_charged(simulator, broker):
 
 def test_the_account_is_known_by_a_hash(simulator, broker, settings):
     assert settings.SOUNDCHARTS_API_KEY not in get_service().account
+
+
+def see_left(*numbers: int) -> ApiAccount:
+    service = get_service()
+    for number in numbers:
+        service._client.quota_remaining = number
+        quota.note_quota(service, is_last=True)
+    return ApiAccount.objects.get()
+
+
+def test_a_rise_to_what_there_was_is_a_renewal_and_the_one_before_is_kept(simulator):
+    first = see_left(1000, 400, 10, 998)
+    assert first.renewed_at is not None
+    assert (first.renewed_before_at, first.quota_peak) == (None, 998)
+
+    second = see_left(700, 30, 1000)
+
+    assert second.renewed_at > first.renewed_at
+    assert (second.renewed_before_at, second.quota_peak) == (first.renewed_at, 1000)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (1000, 10, 110),  # some calls on top
+        (1000, 990, 1000),  # answers that came in another order
+        (1000, -20, 0, 5),
+        (0, 0),
+        (0, 1000),  # nothing is known of how many there were
+        (1000,),
+        (2**63 - 1, 5),
+        (5, 10**18),
+    ],
+)
+def test_a_raise_of_some_calls_is_no_renewal(simulator, numbers):
+    assert see_left(*numbers).renewed_at is None
+
+
+def test_a_larger_plan_is_a_renewal(simulator):
+    assert see_left(1000, 100, 5000).renewed_at is not None

@@ -97,7 +97,7 @@ def test_every_admin_action_names_its_permission(model):
 
 def test_every_setting_is_in_the_example():
     readers = (
-        r"_(?:text|word|flag|number|numbers|list|hosts|origins|service_url|redis_url|time_of_day|proxy|ca_bundle)"
+        r"_(?:text|word|flag|number|numbers|list|hosts|origins|service_url|redis_url|time_of_day|renewal|proxy|ca_bundle)"
         r'\(\s*"([A-Z_]+)"'
     )
     read = set(re.findall(readers, (BASE_DIR / "config" / "settings.py").read_text()))
