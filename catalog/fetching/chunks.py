@@ -225,8 +225,10 @@ def _run_pages(run: _Run) -> None:
 def _run_items(run: _Run) -> None:
     if run.chunk.lease_count > jobs.MAX_LEASES:
         import_items(run.items_run, given_up=WorkerKilled())
+    is_first = True
     while run.chunk.finished_at is None and not run.should_stop():
-        import_items(run.items_run)
+        import_items(run.items_run, is_first=is_first)
+        is_first = False
 
 
 def _run_tracks(run: _Run, ahead: BatchesAhead | None) -> None:

@@ -90,18 +90,21 @@ class ItemsRun:
     delay_after: DelayAfter
 
 
-def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None) -> None:
+def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None, is_first: bool = False) -> None:
     """Look up and save the next rows of a list; raise what left rows without an answer.
 
     As many calls are made at once as fit under the rate limit in a second, at most FETCH_AHEAD; the next
-    ones begin when these are saved. With `given_up`, the next call's rows fail with that error, unasked.
+    ones begin when these are saved. The first one of a run (`is_first`) is made alone: it finds out how
+    Soundcharts answers. With `given_up`, the next call's rows fail with that error, unasked.
 
     A row that was asked for in vain is put off into a chunk of its own, and fails at the last of its tries.
     So no list costs more than a few calls a row, whatever is answered. Where nothing at all could be read
     the error is raised, so that the job waits or pauses; unless it is only about rows that had failed before,
     while others were answered.
     """
-    items, batches = again_on_a_new_connection(lambda: _next_items(run, is_one_call=given_up is not None))
+    items, batches = again_on_a_new_connection(
+        lambda: _next_items(run, is_one_call=is_first or given_up is not None)
+    )
     if given_up is not None:
         answers = Lookups({value: given_up for batch in batches for value in batch})
     else:

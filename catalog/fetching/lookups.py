@@ -10,7 +10,7 @@ from catalog import jobs
 from catalog.fetching.ahead import Look, count_spent, fetch_threads, wait_for
 from catalog.song_lists import is_uuid
 from soundcharts.calling_off import called_off_by
-from soundcharts.errors import CalledOff, RateLimited, SoundchartsError
+from soundcharts.errors import CalledOff, InvalidResponse, RateLimited, SoundchartsError
 from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
 
@@ -44,13 +44,25 @@ def look_up(batches: list[list[str]], *, service: SoundchartsService, look: Look
             answers.found |= answer.found
             answers.failed |= answer.failed
             answers.calls += answer.calls
-            answers.error = answers.error or answer.error
+            answers.error = min((answers.error, answer.error), key=_rank)
     except BaseException:
         called_off.set()
         started = [call for call in calls if not call.cancel()]
         jobs.record_calls(job_id, count_spent(started))
         raise
     return answers
+
+
+def _rank(error: SoundchartsError | None) -> int:
+    """Return how much of the work an error is about: of several, the first in this order is told."""
+    if error is None:
+        return 6
+    if error.stops_all:
+        return 0
+    if isinstance(error, CalledOff):
+        return 5
+    kinds = (jobs.InternalError, RateLimited, InvalidResponse)
+    return next((rank for rank, kind in enumerate(kinds, start=1) if isinstance(error, kind)), 4)
 
 
 def _call(service: SoundchartsService, batch: list[str], called_off: threading.Event) -> Lookups:
@@ -64,6 +76,8 @@ def _call(service: SoundchartsService, batch: list[str], called_off: threading.E
             answers.error = jobs.internal_error(unexpected, during="looking up rows of a list")
         answers.calls = meter.spent
     reason = answers.error
+    if reason is not None and reason.stops_all:
+        called_off.set()  # Each of the calls that wait for their turn would be refused, too.
     if reason is not None and reason.is_temporary and not isinstance(reason, RateLimited | CalledOff):
         answers.failed = {value: reason for value in batch if value not in answers.found}
     return answers

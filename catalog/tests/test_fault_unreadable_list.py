@@ -127,6 +127,19 @@ def test_an_outage_is_tried_a_few_times_a_row_and_paid_for_never(simulator, brok
     assert simulator.state.calls.total() <= 100 * ROW_TRIES * 4
 
 
+def test_a_refusal_pauses_the_import_at_once_though_another_error_came_first(
+    simulator, broker, answers, settings
+):
+    wanted = isrcs(100)
+    run(request_list(wanted[90:]))  # So that several calls are made at once.
+    answers.of = {wanted[0]: ["500"]}
+    answers.otherwise = "401"
+    job = run(request_list(wanted[:90]))
+    assert (job.status, job.error_code, job.failed_tracks) == ("paused", "authentication_failed", 0)
+    # One wave: a refused call is repeated once, and those that wait for their turn are called off.
+    assert sum(answers.asked.values()) - 10 <= 2 * settings.FETCH_AHEAD + 4
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_is_answered_no_row_is_paid_for_more_than_its_tries(
     simulator, broker, answers, settings, seed
