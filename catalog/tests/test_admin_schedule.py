@@ -321,7 +321,7 @@ def test_a_second_press_joins_the_job_of_the_first(staff_client, simulator, brok
 @pytest.mark.django_db(transaction=True)
 def test_run_now_says_when_the_broker_is_away(staff_client, simulator, no_broker):
     add_tracks(simulator, 3)
-    assertContains(staff_client.post(RUN, CONFIRMED, follow=True), "cannot be reached")
+    assertContains(staff_client.post(RUN, CONFIRMED, follow=True), "queue is unavailable")
     assert MetadataFetchTask.objects.get().status == "pending"
 
 
