@@ -31,7 +31,7 @@ def test_a_task_that_fails_in_part_names_what_failed_by_code_and_gives_it_as_a_f
         stay(visitor)
         calls.open()
         # It is completed, and does not hide that something failed.
-        state_of_task(visitor, "Completed")
+        state_of_task(visitor, "Completed with 3 errors")
     visitor.says("19 updated, 3 failed")
     kinds = visitor.page.get_by_role("region", name="Failures by what happened").locator("tbody tr")
     expect(kinds).to_have_count(2)
@@ -80,5 +80,5 @@ def test_what_failed_of_one_code_is_tried_again_alone_and_both_tasks_tell_it(
     visitor.press("Retry failed …")
     visitor.says("failed tracks again?")
     answer(visitor, "Retry")
-    state_of_task(visitor, "Completed")
+    state_of_task(visitor, "Completed with 2 errors")
     visitor.says("1 skipped, 2 failed")

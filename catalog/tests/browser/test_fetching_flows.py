@@ -110,7 +110,7 @@ def test_a_task_is_paused_resumed_and_cancelled(visitor, site, add_tracks):
         state_of_task(visitor, "Running")
         visitor.press("Pause")
         visitor.says("is paused.")
-        state_of_task(visitor, "Paused")
+        state_of_task(visitor, "Paused by hand")
         visitor.press("Resume …")
         answer(visitor, "Resume")
         visitor.says("goes on where it stopped.")

@@ -118,7 +118,7 @@ def test_what_one_tab_does_is_seen_in_the_other_and_a_late_press_changes_nothing
         stay(visitor)
         calls.wait_for_calls()
         jobs.pause_job(job)
-        state_of_task(visitor, "Paused")
+        state_of_task(visitor, "Paused by hand")
         assert has_stayed(visitor)
         visitor.press("Resume …")
         visitor.says(f"Resume task #{job.pk}?")
