@@ -105,6 +105,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Soundcharts knows none of the first rows of this list, so the import paused before spending more.",
         "Cancel it and import the right list, or resume it: it then goes on to the end without asking again.",
     ),
+    "known_tracks_missing": Explanation(
+        "Known tracks not found",
+        "Many tracks in a row that Soundcharts knew before were not found, so the task paused.",
+        "Check a few of them at Soundcharts. If they are gone, resume: the task does not ask again.",
+        reason="known tracks not found",
+    ),
     "answers_unreadable": Explanation(
         "Answers make no sense",
         "Several batches in a row were answered with something that could not be read. What was not tried is "
@@ -178,7 +184,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     "moved": Explanation(
         "Merged at Soundcharts",
         "Soundcharts merged this song into another one, with another UUID. The track keeps the data it has.",
-        "Use the new UUID, which the message names.",
+        "Adopt the new UUID on the track's page.",
         is_best_left=True,
     ),
     "invalid_request": Explanation(

@@ -1,12 +1,13 @@
 """The only place where what Soundcharts says becomes what a track says."""
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from catalog.models import METADATA_FIELDS, Track
 from catalog.words import countdown
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import Moved, SoundchartsError
 from soundcharts.payloads import Song, SongSummary
 from soundcharts.values import is_same_picture, is_same_text, parse_isrc
 
@@ -71,6 +72,11 @@ class TrackReport:
     is_first: bool = False
 
     @property
+    def is_missing(self) -> bool:
+        """Whether Soundcharts knew the track before, and now says that it does not."""
+        return self.outcome == "failed" and self.code == "not_found" and not self.is_first
+
+    @property
     def history(self) -> dict[str, list[Any]]:
         """What is worth remembering, as {field: [before, after]}: nothing of a first fetch."""
         return (
@@ -98,9 +104,11 @@ def apply_song(track: Track, song: Song, *, fetched_at: datetime) -> tuple[Track
         or track.metadata_error
         or track.metadata_absences
         or track.metadata_retry_at
+        or track.moved_to
     )
     if report.changes:
         report.outcome = "updated"
+    track.moved_to = track.moved_song = None
     track.metadata_fetched_at = fetched_at
     track.metadata_warnings = warnings
     track.metadata_error = ""
@@ -117,6 +125,54 @@ def new_track(song: SongSummary) -> Track:
     return track
 
 
+def apply_move(track: Track, moved: Moved, *, fetched_at: datetime) -> TrackReport:
+    """Record on a track, unsaved, that Soundcharts answers with another uuid. Its metadata stay as they are.
+
+    That is an answer, so the track is fresh. What the other song says is kept for `adopt_move`.
+    """
+    is_first = track.metadata_fetched_at is None
+    if moved.new_uuid == track.uuid:  # Somebody has adopted it while the call was in flight.
+        if moved.song is not None:
+            return apply_song(track, moved.song, fetched_at=fetched_at)[0]
+        return TrackReport("unchanged", is_first=is_first)
+    track.moved_to = moved.new_uuid
+    track.moved_song = None if moved.song is None else song_as_json(moved.song)
+    track.metadata_fetched_at = fetched_at
+    track.metadata_error = ""
+    track.metadata_absences = 0
+    track.metadata_retry_at = None
+    return TrackReport("moved", code=moved.code, message=str(moved), is_first=is_first)
+
+
+def adopt_move(track: Track) -> list[FieldChange]:
+    """Give a moved track, unsaved, its new uuid and what Soundcharts said with it; return the changes."""
+    song = None if track.moved_song is None else song_from_json(track.moved_song)
+    track.uuid, track.moved_to, track.moved_song = track.moved_to or track.uuid, None, None
+    if song is None or track.metadata_fetched_at is None:
+        return []
+    return apply_song(track, song, fetched_at=track.metadata_fetched_at)[0].changes
+
+
+def song_as_json(song: Song) -> dict[str, Any]:
+    """Return a song in a form that a JSON column keeps."""
+    kept = asdict(song)
+    kept["uuid"] = str(song.uuid)
+    kept["release_date"] = song.release_date.isoformat() if song.release_date else None
+    return kept
+
+
+def song_from_json(kept: dict[str, Any]) -> Song:
+    """Return the song that a JSON column has kept; values that this version does not know are left out."""
+    known = {name: value for name, value in kept.items() if name in Song.__dataclass_fields__}
+    day = known.get("release_date")
+    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+    return Song(
+        **known
+        | lists
+        | {"uuid": UUID(known["uuid"]), "release_date": date.fromisoformat(day) if day else None}
+    )
+
+
 def apply_error(track: Track, error: SoundchartsError, *, failed_at: datetime) -> TrackReport:
     """Record on a track, unsaved, why it could not be fetched. Its metadata stay as they are."""
     track.metadata_error = error.code
@@ -124,7 +180,8 @@ def apply_error(track: Track, error: SoundchartsError, *, failed_at: datetime) -
         days = min(2**track.metadata_absences, LONGEST_ABSENCE_DAYS)
         track.metadata_absences = min(track.metadata_absences + 1, 1000)
         track.metadata_retry_at = failed_at + timedelta(days=days)
-    return TrackReport("failed", code=error.code, message=str(error))
+    is_first = track.metadata_fetched_at is None
+    return TrackReport("failed", code=error.code, message=str(error), is_first=is_first)
 
 
 def _apply_fields(

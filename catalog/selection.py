@@ -25,6 +25,7 @@ FRESHNESS = {
     "aged": "aged (fetched too long ago)",
     "fresh": "fresh",
     "failing": "last fetch failed",
+    "moved": "moved to another UUID",
 }
 _FRESHNESS_IN_SENTENCES = {
     "never": "never fetched",
@@ -32,6 +33,7 @@ _FRESHNESS_IN_SENTENCES = {
     "aged": "that are aged (fetched too long ago)",
     "fresh": "that are fresh",
     "failing": "whose last fetch failed",
+    "moved": "that moved to another UUID",
 }
 AUDIENCE = {"with": "with audience figures", "without": "without audience figures"}
 
@@ -171,6 +173,8 @@ class TrackFilter:
     def _conditions(self, now: datetime) -> list[tuple[Any, Callable[[str], Any]]]:
         """Return each condition and the expression that it is about, those first that leave fewest tracks."""
         found: list[tuple[Any, Callable[[str], Any]]] = []
+        if self.freshness == "moved":
+            found.append((F("moved_to"), lambda moved: Q(**{f"{moved}__isnull": False})))
         if self.search:
             found.append((F("pk"), self._is_found))
         if self.label:

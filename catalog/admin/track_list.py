@@ -202,6 +202,7 @@ GOOD_NEWS = {
     "stale": "Every track is fresh",
     "aged": "No track is aged",
     "failing": "No track failed last",
+    "moved": "No track moved",
 }
 
 

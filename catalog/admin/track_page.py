@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from unfold.decorators import action, display
 
@@ -26,6 +27,7 @@ from catalog.admin.track_story import LAST_PAGE, Answer, Story, answer_of, timel
 from catalog.fetching import fetch_track_now
 from catalog.mapping import label_of
 from catalog.models import METADATA_FIELDS, MetadataFetchTask, Track
+from catalog.moves import adopt
 from catalog.words import countdown
 
 EDITED_BY_HAND = "Edited by hand"
@@ -33,6 +35,7 @@ TEXTS = ("name", "credit_name", "slug", "label", "genre")
 LEVELS = {
     "updated": messages.SUCCESS,
     "unchanged": messages.SUCCESS,
+    "moved": messages.WARNING,
     "skipped": messages.INFO,
     "cancelled": messages.INFO,
     "busy": messages.WARNING,
@@ -123,6 +126,7 @@ class TrackPage(SharedPage, RefusingAdmin):
         return [
             path("<int:track_id>/panel/", wrap(never_cache(self.panel_view)), name="catalog_track_panel"),
             path("<int:track_id>/release/", wrap(self.release_view), name="catalog_track_release"),
+            path("<int:track_id>/adopt/", wrap(self.adopt_view), name="catalog_track_adopt"),
             *super().get_urls(),
         ]
 
@@ -206,6 +210,35 @@ class TrackPage(SharedPage, RefusingAdmin):
         if request.headers.get("HX-Request"):
             return self._swap_panel(request, track, notice=notice)
         messages.add_message(request, messages.SUCCESS if is_kept else messages.WARNING, notice)
+        return HttpResponseRedirect(_address(track))
+
+    def adopt_view(self, request: HttpRequest, track_id: int) -> HttpResponse:
+        """Give a moved track the uuid with which Soundcharts answers."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        before = get_object_or_404(Track, pk=track_id)
+        adoption = adopt(track_id)
+        track = adoption.track
+        if adoption.other is not None:
+            messages.warning(
+                request,
+                format_html(
+                    'Not adopted: <a class="ln-link" href="{}">{}</a> has that UUID already.',
+                    *(_address(adoption.other), adoption.other),
+                ),
+            )
+        elif not adoption.is_adopted:
+            messages.info(request, "Nothing to adopt: this track is not moved.")
+        else:
+            self.log_change(request, track, f"Adopted UUID {track.uuid} in place of {before.uuid}")
+            if adoption.changes:
+                values = {change.field: [change.before, change.after] for change in adoption.changes}
+                fields = [change.label for change in adoption.changes]
+                changed = {"fields": fields, "values": json.loads(json.dumps(values, default=str))}
+                self.log_change(request, track, [{"changed": changed}])
+            messages.success(request, f"UUID {track.uuid} adopted. No API call was used.")
         return HttpResponseRedirect(_address(track))
 
     # --- the button

@@ -29,6 +29,7 @@ from catalog.models import (
 from catalog.quota import current_account
 from catalog.status import activity_of
 from catalog.words import plural
+from soundcharts.errors import Moved
 
 # Entries on the track's own page, and on a page of its history.
 NEWEST = 6
@@ -230,6 +231,11 @@ class Story:
         return {"never fetched": "info", "aged": "warning", "fresh": "success"}[self.track.freshness]
 
     @cached_property
+    def moved_track(self) -> Track | None:
+        """The track that has the uuid with which Soundcharts answers for this one, if it is here."""
+        return Track.objects.filter(uuid=self.track.moved_to).first() if self.track.moved_to else None
+
+    @cached_property
     def last_failure(self) -> FetchFailure | None:
         """The failure that the track's own error code is about, while its task is kept."""
         if not (self.track.metadata_error and self.may_see_failures):
@@ -342,13 +348,17 @@ class Answer:
 
     @property
     def advice(self) -> str:
-        return explain(self.report.code).what_to_do if self.report.outcome == "failed" else ""
+        return explain(self.report.code).what_to_do if self.report.outcome in ("failed", "moved") else ""
 
     @property
     def colour(self) -> str:
-        return {"updated": "success", "unchanged": "success", "failed": "danger", "busy": "warning"}.get(
-            self.report.outcome, "info"
-        )
+        return {
+            "updated": "success",
+            "unchanged": "success",
+            "failed": "danger",
+            "busy": "warning",
+            "moved": "warning",
+        }.get(self.report.outcome, "info")
 
     @property
     def headline(self) -> str:
@@ -402,5 +412,7 @@ def answer_of(job: MetadataFetchTask, track: Track) -> Answer:
     if job.status == job.Status.CANCELLED:
         message = f"Task #{job.pk} was cancelled: nothing was fetched."
         return Answer(job, TrackReport("cancelled", message=message))
+    if job.moved_tracks and track.moved_to:
+        return Answer(job, TrackReport("moved", code="moved", message=str(Moved(new_uuid=track.moved_to))))
     outcome = next((name for name in ("updated", "unchanged") if getattr(job, f"{name}_tracks")), "skipped")
     return Answer(job, TrackReport(outcome))

@@ -331,8 +331,10 @@ def _save(answers: Answers, run: _Run) -> None:
     if results:
         delay = delay_after(answers.error)
         run.reports.extend(
-            save_results(run.chunk, results, calls=answers.calls, delay=delay, save=run.kind.save)
+            reports := save_results(run.chunk, results, calls=answers.calls, delay=delay, save=run.kind.save)
         )
+        if any(report.is_missing for report in reports):
+            again_on_a_new_connection(lambda: jobs.ask_about_missing(run.job))
     else:
         again_on_a_new_connection(lambda: jobs.record_calls(run.job.pk, answers.calls))
     is_left = is_apart or len(results) < len(answers.results)

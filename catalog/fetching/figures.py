@@ -285,12 +285,14 @@ def _report(result: Result, pairs: dict[tuple[int, str], _Pair], *, is_in_part: 
         return TrackReport("skipped", notes=[str(result.answer)])
     if isinstance(result.answer, SoundchartsError):
         return TrackReport("failed", code=result.answer.code, message=str(result.answer))
-    report = TrackReport("unchanged")
+    report = TrackReport("unchanged", is_first=True)
     for said in _platform_answers(result):
         pair = pairs.get((result.track_id, said.ask.platform))
         if pair is None:
             report.notes.append(str(said.error))
             continue
+        # An error leaves the stamp of the last answer as it was.
+        report.is_first &= pair.row.fetched_at is None
         report.notes.append(pair.note)
         report.warnings += pair.warnings
         if said.error is not None:

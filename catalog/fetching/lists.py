@@ -43,7 +43,7 @@ from catalog.models import (
 )
 from catalog.song_lists import is_uuid
 from catalog.words import plural
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import Moved, SoundchartsError
 from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
 
@@ -346,4 +346,6 @@ def _rows_of(
         else:
             row.outcome = Outcome.ADDED if track_id in fresh else Outcome.HERE
             lines[track_id] = item.line
+            if item.answer is not None and is_uuid(item.value) and item.value != str(item.answer.uuid):
+                row.message = str(Moved(new_uuid=item.answer.uuid))
         yield row

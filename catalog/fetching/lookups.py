@@ -10,7 +10,7 @@ from catalog import jobs
 from catalog.fetching.ahead import Look, count_spent, fetch_threads, wait_for
 from catalog.song_lists import is_uuid
 from soundcharts.calling_off import called_off_by
-from soundcharts.errors import CalledOff, InvalidResponse, RateLimited, SoundchartsError
+from soundcharts.errors import CalledOff, InvalidResponse, Moved, RateLimited, SoundchartsError
 from soundcharts.payloads import Song
 from soundcharts.service import SoundchartsService
 
@@ -90,7 +90,12 @@ def _look_up(
     if is_uuid(batch[0]):
         answer = service.get_songs([UUID(value) for value in batch])
         songs = {str(uuid): song for uuid, song in answer.songs.items()}
-        return songs | {str(uuid): error for uuid, error in answer.errors.items()}, answer.interrupted_by
+        # A merged song comes in as the song that it was merged into; the row names both uuids.
+        errors = {
+            str(uuid): (isinstance(error, Moved) and error.song) or error
+            for uuid, error in answer.errors.items()
+        }
+        return songs | errors, answer.interrupted_by
     try:
         return {batch[0]: service.get_song_by_isrc(batch[0])}, None
     except SoundchartsError as error:

@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from catalog import jobs
 from catalog.fetching.results import Result
-from catalog.mapping import TrackReport, apply_error, apply_song
+from catalog.mapping import TrackReport, apply_error, apply_move, apply_song
 from catalog.models import METADATA_FIELDS, FetchChunk, Track, TrackChange
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import Moved, SoundchartsError
 from soundcharts.payloads import Song
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ WRITTEN_FIELDS = (
     "metadata_job",
     "updated_at",
 )
+# Written too where a track is, or was, moved.
+MOVE_FIELDS = ("moved_to", "moved_song")
 
 
 class NotSaved(SoundchartsError):
@@ -242,14 +244,34 @@ def _commit(
         put_off = [result.track_id for result in results if result.is_unanswered]
         if put_off:
             jobs.split_chunk(chunk, put_off, delay=delay)
-        jobs.record_outcomes(chunk, counts=counts, failures=failures, calls=calls, is_done=is_done)
+        jobs.record_outcomes(
+            chunk,
+            counts=counts,
+            failures=failures,
+            calls=calls,
+            is_done=is_done,
+            missing=_missing_among([told[result.track_id] for result in results if result.track_id in told]),
+        )
     move_on(chunk, count=len(results))
     logger.info(
-        "job %s: chunk %s at %s of %s: %s updated, %s unchanged, %s skipped, %s failed, %s put off, %s calls",
+        "job %s: chunk %s at %s of %s: %s updated, %s unchanged, %s moved, %s skipped, %s failed, "
+        "%s put off, %s calls",
         *(chunk.job_id, chunk.pk, chunk.position, chunk.size),
-        *(counts.updated, counts.unchanged, counts.skipped, counts.failed, len(put_off), calls),
+        *(counts.updated, counts.unchanged, counts.moved, counts.skipped, counts.failed),
+        *(len(put_off), calls),
     )
     return reports
+
+
+def _missing_among(reports: Sequence[TrackReport]) -> jobs.Missing:
+    """Return how many known tracks were not found since the last that was, and whether any was."""
+    count, is_any_found = 0, False
+    for report in reports:
+        if report.outcome in ("updated", "unchanged", "moved"):
+            count, is_any_found = 0, True
+        elif report.is_missing:
+            count += 1
+    return jobs.Missing(count, is_any_found)
 
 
 def save_answers(
@@ -264,10 +286,14 @@ def save_answers(
     changed: list[Track] = []
     unchanged: list[int] = []
     history: list[TrackChange] = []
+    is_moved = False
     for track, answer in answers:
         track.metadata_job_id = job_id
+        is_moved |= track.moved_to is not None or isinstance(answer, Moved)
         if isinstance(answer, Song):
             report, needs_write = apply_song(track, answer, fetched_at=now)
+        elif isinstance(answer, Moved):
+            report, needs_write = apply_move(track, answer, fetched_at=now), True
         else:
             report, needs_write = apply_error(track, answer, failed_at=now), True
         if needs_write:
@@ -279,7 +305,7 @@ def save_answers(
             history.append(TrackChange(track=track, job_id=job_id, at=now, changes=values))
         reports[track.pk] = report
     if changed:
-        update_each(changed, WRITTEN_FIELDS)
+        update_each(changed, (*WRITTEN_FIELDS, *MOVE_FIELDS) if is_moved else WRITTEN_FIELDS)
     if unchanged:
         # The value and not Now(): SQLite would store it in another form, and the planner compares text.
         Track.objects.filter(pk__in=unchanged).update(metadata_fetched_at=now, metadata_job=job_id)

@@ -41,6 +41,7 @@ from catalog.jobs.leases import (
     tracks_under_way,
 )
 from catalog.jobs.making import LARGEST_SELECTION, Requested
+from catalog.jobs.missing import KNOWN_TRACKS_MISSING, Missing, ask_about_missing
 from catalog.jobs.pace import tracks_per_second
 from catalog.jobs.planning import add_imported_tracks, plan_job, tracks_listed
 from catalog.jobs.pruning import Pruned, prune_ended_jobs
@@ -80,6 +81,7 @@ from catalog.jobs.waits import Wait, waits_of
 __all__ = [
     "INTERNAL_ERROR",
     "INTERNAL_TRIES",
+    "KNOWN_TRACKS_MISSING",
     "LARGEST_SELECTION",
     "LAST_OFFSET",
     "MAX_LEASES",
@@ -96,6 +98,7 @@ __all__ = [
     "IllegalTransition",
     "InternalError",
     "LeaseLost",
+    "Missing",
     "Pruned",
     "Rechecks",
     "Requested",
@@ -104,6 +107,7 @@ __all__ = [
     "Wait",
     "add_imported_tracks",
     "advance_chunk",
+    "ask_about_missing",
     "cancel_job",
     "cancel_rechecks",
     "claim_chunk",

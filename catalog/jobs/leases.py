@@ -17,6 +17,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from catalog.jobs import events, pace
+from catalog.jobs.missing import Missing
 from catalog.jobs.states import Status, finish_if_done, start_job
 from catalog.jobs.unreadable import READABLE_FAILURES
 from catalog.models import FailureCount, FetchChunk, FetchFailure, MetadataFetchTask
@@ -67,6 +68,7 @@ class Counts:
     updated: int = 0
     unchanged: int = 0
     skipped: int = 0
+    moved: int = 0
     failed: int = 0
 
 
@@ -207,11 +209,12 @@ def record_outcomes(
     is_done: bool = True,
     size: int | None = None,
     is_read: bool | None = None,
+    missing: Missing | None = None,
 ) -> None:
     """Add a batch's outcomes to its job, the last statements of the batch's transaction.
 
     `is_done` says that this batch finished its chunk, and so perhaps its job; `is_read` whether an answer
-    came that could be read, where the outcomes do not tell.
+    came that could be read, where the outcomes do not tell; `missing` which known tracks were not found.
 
     The job's row comes late, so that its lock, which all workers of the job share, is held shortest, and
     the day's calls, which all jobs share, come after it.
@@ -219,9 +222,9 @@ def record_outcomes(
     failures = list(failures)
     codes = _write_failures(chunk.job_id, failures)
     if is_read is None:
-        has_answer = counts.updated or counts.unchanged
+        has_answer = counts.updated or counts.unchanged or counts.moved
         is_read = bool(has_answer) or any(failure.code in READABLE_FAILURES for failure in failures)
-    successful = counts.updated + counts.unchanged + counts.skipped
+    successful = counts.updated + counts.unchanged + counts.skipped + counts.moved
     MetadataFetchTask.objects.filter(pk=chunk.job_id).update(
         processed_tracks=F("processed_tracks") + successful + counts.failed,
         successful_tracks=F("successful_tracks") + successful,
@@ -229,10 +232,12 @@ def record_outcomes(
         updated_tracks=F("updated_tracks") + counts.updated,
         unchanged_tracks=F("unchanged_tracks") + counts.unchanged,
         skipped_tracks=F("skipped_tracks") + counts.skipped,
+        moved_tracks=F("moved_tracks") + counts.moved,
         api_calls=F("api_calls") + calls,
         total_tracks=F("total_tracks") + ((size - chunk.size) if size is not None else 0),
         **({"unreadable_tries": 0} if is_read else {}),
         **({"internal_errors": 0} if successful + counts.failed else {}),
+        **(missing.as_update if missing is not None else {}),
     )
     # After the job's row, which whoever notes something on the job may have locked already.
     _count_failures(chunk.job_id, codes)

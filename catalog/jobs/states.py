@@ -139,6 +139,7 @@ def resume_job(job: MetadataFetchTask, *, by: User = None, reason: str = "") -> 
             unreadable_tries=0,
             internal_errors=0,
             usage_refused=False,
+            known_missing=0,
         )
     return ring(job.pk)
 

@@ -66,12 +66,15 @@ class MetadataFetchTask(models.Model):
     total_tracks = models.PositiveIntegerField(default=0)
     processed_tracks = models.PositiveIntegerField(default=0)
     successful_tracks = models.PositiveIntegerField(
-        default=0, help_text="Updated, unchanged or skipped because already fresh."
+        default=0, help_text="Updated, unchanged, moved, or skipped because already fresh."
     )
     failed_tracks = models.PositiveIntegerField(default=0)
     updated_tracks = models.PositiveIntegerField(default=0)
     unchanged_tracks = models.PositiveIntegerField(default=0)
     skipped_tracks = models.PositiveIntegerField(default=0)
+    moved_tracks = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Soundcharts answered with another UUID."
+    )
     api_calls = models.PositiveIntegerField("API calls", default=0, help_text="Calls of the quota spent.")
 
     celery_task_id = models.CharField(
@@ -98,6 +101,11 @@ class MetadataFetchTask(models.Model):
         db_default=False,
         help_text="Whether the free usage call was refused, too, when it paused for credentials.",
     )
+    known_missing = models.PositiveIntegerField(
+        default=0,
+        db_default=0,
+        help_text="Tracks in a row that Soundcharts knew before, and now says that it does not know.",
+    )
     # How far it was a moment ago, and a moment before that: see `catalog.jobs.pace`.
     pace_at = models.DateTimeField(null=True, blank=True)
     pace_tracks = models.PositiveIntegerField(default=0, db_default=0)
@@ -118,7 +126,12 @@ class MetadataFetchTask(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(processed_tracks=F("successful_tracks") + F("failed_tracks"))
-                & Q(successful_tracks=F("updated_tracks") + F("unchanged_tracks") + F("skipped_tracks")),
+                & Q(
+                    successful_tracks=F("updated_tracks")
+                    + F("unchanged_tracks")
+                    + F("skipped_tracks")
+                    + F("moved_tracks")
+                ),
                 name="counters_add_up",
             ),
         )
@@ -216,6 +229,7 @@ class MetadataFetchTask(models.Model):
             (self.updated_tracks, words[0]),
             (self.unchanged_tracks, words[1]),
             (self.skipped_tracks, words[2]),
+            (self.moved_tracks, "moved"),
             (self.failed_tracks, "failed"),
         )
         nothing = "nothing yet" if self.is_active else "nothing was done"

@@ -171,6 +171,12 @@ class Track(models.Model):
     metadata_retry_at = models.DateTimeField(
         null=True, blank=True, help_text="Not asked for again by itself before this."
     )
+    moved_to = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="The UUID with which Soundcharts answers instead."
+    )
+    moved_song = models.JSONField(
+        null=True, blank=True, editable=False, help_text="What that answer said, for when it is adopted."
+    )
     # The number stays when the task itself is pruned, and nothing is ever looked up by it.
     metadata_job = models.ForeignKey(
         "catalog.MetadataFetchTask",
@@ -218,6 +224,7 @@ class Track(models.Model):
             models.Index(fields=("audience_total", "id"), name="track_by_audience_total"),
             models.Index(fields=("audience_gain", "id"), name="track_by_audience_gain"),
             models.Index(fields=("metadata_error", "id"), name="track_by_error"),
+            models.Index(fields=("id",), condition=Q(moved_to__isnull=False), name="track_moved"),
             # What is not asked for again yet: few, and subtracted from what is stale.
             models.Index(
                 fields=("metadata_retry_at", "metadata_fetched_at"),

@@ -6,6 +6,7 @@ The addresses come from the admin itself. A new one has to be added to the table
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib import admin
@@ -85,6 +86,7 @@ EXPECTED = {
     f"{TRACK}<int:track_id>/release/": Address(
         NOBODY, EDITOR, press={"field": "name"}, get_refusal=405, button="track"
     ),
+    f"{TRACK}<int:track_id>/adopt/": Address(NOBODY, EDITOR, press={}, get_refusal=405, button="track"),
     f"{TRACK}<int:track_id>/audience/": LIST,
     f"{TRACK}audience-price/": Address(OPERATOR, OPERATOR),
     f"{TRACK}fetch_all_audience/": Address(OPERATOR, OPERATOR, press=AUDIENCE, button="list"),
@@ -202,7 +204,7 @@ def clients(db) -> dict[str, Client]:
 def things(make_track, make_failed_job, broker, simulator) -> dict[str, Any]:
     """A track, and a job in each state that has buttons of its own."""
     tracks = [make_track(number) for number in range(4)]
-    Track.objects.filter(pk=tracks[0].pk).update(edited_fields=["name"])
+    Track.objects.filter(pk=tracks[0].pk).update(edited_fields=["name"], moved_to=uuid4())
     change = TrackChange.objects.create(
         track=tracks[0], at=timezone.now(), changes={"name": ["Before", "After"]}
     )

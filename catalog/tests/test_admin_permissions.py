@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -40,7 +41,20 @@ def _in_the_list(name: str, permission: str, **values: str) -> Press:
     return Press(reverse(f"admin:catalog_track_{name}"), permission, CONFIRMED | values)
 
 
-BUTTONS = ["import", "fetch all", "fetch now", "release", "pause", "resume", "cancel", "retry", "run now"]
+BUTTONS = [
+    *(
+        "import",
+        "fetch all",
+        "fetch now",
+        "release",
+        "adopt",
+        "pause",
+        "resume",
+        "cancel",
+        "retry",
+        "run now",
+    ),
+]
 
 
 @pytest.fixture(params=BUTTONS)
@@ -61,6 +75,9 @@ def press(request, make_track, make_failed_job, broker, simulator) -> Press:
             Track.objects.filter(pk=tracks[0].pk).update(edited_fields=["name"])
             address = reverse("admin:catalog_track_release", args=(tracks[0].pk,))
             return Press(address, "change_track", {"field": "name"})
+        case "adopt":
+            Track.objects.filter(pk=tracks[0].pk).update(moved_to=uuid4())
+            return Press(reverse("admin:catalog_track_adopt", args=(tracks[0].pk,)), "change_track")
         case "run now":
             address = reverse("admin:catalog_refreshpolicy_run_now", args=("metadata",))
             return Press(address, "change_refreshpolicy", CONFIRMED)

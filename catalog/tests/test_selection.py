@@ -86,7 +86,7 @@ def test_accents_of_a_label_are_as_they_are_written(make_track):
     [
         (
             {"freshness": "nonsense"},
-            "“nonsense” is no freshness: choose one of never, stale, aged, fresh, failing.",
+            "“nonsense” is no freshness: choose one of never, stale, aged, fresh, failing, moved.",
         ),
         ({"audience": "'; DROP TABLE"}, "is no audience"),
         ({"year_from": "MCMXC"}, "“MCMXC” is no year"),

@@ -55,6 +55,7 @@ LAYERS = (
     "catalog.prices",
     "catalog.doorbell",
     "catalog.mapping",
+    "catalog.moves",
     "catalog.series",
     "catalog.jobs",
     "catalog.status",
