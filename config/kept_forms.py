@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
+from django.views.csrf import csrf_failure
 from django.views.decorators.http import require_POST
 
 Fields = list[tuple[str, str]]
@@ -93,6 +94,25 @@ def forget(request: HttpRequest, *, address: str | None = None) -> str | None:
         return None
     del request.session[_KEY]
     return str(kept["address"])
+
+
+def answer_stale_token(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form whose token is not valid: one of this site's own pages is offered to be sent again.
+
+    Such a page was open while somebody logged in elsewhere in the same browser. Only the browser's word
+    (`Origin`) that it is our own page counts: another site must not get its form in front of a button.
+    """
+    is_ours = request.headers.get("Origin") == f"{request.scheme}://{request.get_host()}"
+    if not is_ours or settings.CSRF_COOKIE_NAME not in request.COOKIES or request.headers.get("HX-Request"):
+        return csrf_failure(request, reason)
+    values = {
+        "address": request.get_full_path(),
+        "fields": fields_of(request),
+        "has_files": bool(request.FILES),
+    }
+    response = render(request, "stale_form.html", values, status=403)
+    add_never_cache_headers(response)
+    return response
 
 
 @require_POST

@@ -90,15 +90,20 @@ def tell_of_ended_session(get_response: Callable[[HttpRequest], HttpResponse]) -
                 kept_forms.remember_user(request, response)
             return response
         response = get_response(request)
+        is_to_log_in = response.status_code == 302 and "/login/?next=" in response.headers["Location"]
+        if is_in_part and is_to_log_in:
+            # A redirect would put the log-in page into a dialog; the page's own script says it in words.
+            return HttpResponse(status=401)
         if request.method != "POST":
             return response
-        is_to_log_in = response.status_code == 302 and "/login/?next=" in response.headers["Location"]
         if request.user.is_authenticated:
             kept_forms.forget(request, address=request.get_full_path())
         elif is_to_log_in:
-            # What a dialog sent has no page of its own to be sent from again.
-            is_kept = not is_in_part and kept_forms.keep(request)
-            todo = "Log in: what you sent is kept." if is_kept else "Log in, and do it once more."
+            todo = (
+                "Log in: what you sent is kept."
+                if kept_forms.keep(request)
+                else "Log in, and do it once more."
+            )
             messages.warning(request, f"Your session had ended, so nothing was done. {todo}")
         return response
 

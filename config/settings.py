@@ -239,6 +239,8 @@ CSRF_TRUSTED_ORIGINS = _origins("CSRF_TRUSTED_ORIGINS")
 HTTPS_ONLY = _flag("HTTPS_ONLY", not DEBUG)
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
+# Keeps what was typed into a page that is older than the log-in.
+CSRF_FAILURE_VIEW = "config.kept_forms.answer_stale_token"
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 # The health check is asked over plain HTTP from inside the deployment.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]

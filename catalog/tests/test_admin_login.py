@@ -337,3 +337,35 @@ def test_what_is_too_large_is_said_not_to_be_kept(editor, monkeypatch):
     page = send(editor, IMPORT, {"source": "list", "text": LIST_OF_ISRCS}, follow=True)
 
     assertContains(page, "Log in, and do it once more.")
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_dialog_after_the_end_of_a_session_gets_no_log_in_page(client, method):
+    address = "/admin/catalog/track/fetch_all_metadata/"
+
+    answer = getattr(client, method)(address, headers={"HX-Request": "true"})
+
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
+# --- a page that is older than the log-in
+
+OURS = {"Origin": "http://testserver"}
+
+
+def test_a_page_older_than_the_log_in_is_sent_again_with_all_that_was_typed(editor):
+    old = {"source": "list", "text": "USUM71900764", "csrfmiddlewaretoken": "x" * 64}
+
+    page = editor.post(IMPORT, old, headers=OURS)
+
+    assertContains(page, "This page is older than your log-in", status_code=403)
+    assert ImportDraft.objects.count() == 0
+    assert editor.post(IMPORT, kept_in(page) | {"step": "continue"}, headers=OURS).status_code == 302
+    assert ImportDraft.objects.get().text == "USUM71900764"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": "https://evil.example"}, {"Origin": "null"}])
+def test_a_form_of_another_site_is_offered_to_nobody(editor, headers):
+    page = editor.post(IMPORT, {"source": "list", "text": "USUM71900764"}, headers=headers)
+
+    assertNotContains(page, "USUM71900764", status_code=403)

@@ -2,6 +2,7 @@
 (() => {
   const REACHABLE = "a[href], button, input:not([type=hidden]), select, textarea, [tabindex]";
   const SENT = "ln-sent";
+  const ENDED = "Your session has ended, so nothing was done. Log in in another tab, then press the button again.";
   let opener = null;
 
   const box = () => document.getElementById("modal-content");
@@ -76,22 +77,43 @@
     const isLeaving = event.detail.xhr?.getResponseHeader("HX-Redirect");
     if (event.detail.elt.matches("form") && !isLeaving) event.detail.elt.classList.remove(SENT);
   });
+  /* Whoever logs in again in another tab has a new token, which the forms of this page do not know yet. */
+  const token = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
+
   /* A dialog that got no good answer stays open with all that is in it, and says so. */
   function tellTrouble(event) {
-    const { elt, xhr } = event.detail;
+    const { elt, xhr, target } = event.detail;
+    if (target === box() && xhr?.status === 401) {
+      // The session ended before the dialog could open; what is typed into the page stays.
+      const state = window.Alpine?.$data(document.documentElement);
+      const part = (tag, values) => Object.assign(document.createElement(tag), values);
+      const close = part("button", { type: "button", className: "ln-button", textContent: "Close" });
+      close.addEventListener("click", () => { if (state) state.openModal = false; });
+      const words = part("p", { className: "ln-dialog", textContent: ENDED });
+      words.setAttribute("role", "alert");
+      box().replaceChildren(part("h1", { className: "ln-large", textContent: "Not done" }), words, close);
+      if (state) state.openModal = true;
+      return;
+    }
     if (!box()?.contains(elt)) return;
     const line = box().querySelector(".ln-trouble") ?? document.createElement("p");
     line.className = "ln-trouble";
     line.setAttribute("role", "alert");
     if (xhr?.status === 503) line.textContent = "The database is busy, so this could not be completed. Try again in a few seconds.";
+    else if (xhr?.status === 401) line.textContent = ENDED;
     else if (xhr?.status === 403) line.textContent = "Nothing was done: you are signed out, or may not do this.";
     else line.textContent = "The site gave no answer. Close this and look whether it was done.";
     box().querySelector("[type=submit]")?.parentElement.before(line);
   }
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, tellTrouble);
+  document.addEventListener("htmx:configRequest", (event) => {
+    const { verb, parameters } = event.detail;
+    if (verb === "post" && token() && parameters.csrfmiddlewaretoken) parameters.csrfmiddlewaretoken = token();
+  });
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method !== "post" || form.matches("[hx-post]")) return;
+    if (token() && form.elements.csrfmiddlewaretoken) form.elements.csrfmiddlewaretoken.value = token();
     if (form.classList.contains(SENT)) event.preventDefault();
     form.classList.add(SENT);
   });

@@ -99,13 +99,6 @@
     if (!isOurs(detail)) {
       return;
     }
-    const path = detail.pathInfo.requestPath.split("?")[0];
-    if (detail.xhr.responseURL && new URL(detail.xhr.responseURL).pathname !== new URL(path, location.href).pathname) {
-      // Sent elsewhere: the session is over. The page as a whole leads to the login.
-      detail.shouldSwap = false;
-      location.reload();
-      return;
-    }
     titleBefore = panel() ? panel().dataset.title : "";
   });
 
@@ -139,6 +132,7 @@
     }
     const status = detail.xhr && detail.xhr.status ? ` (${detail.xhr.status})` : "";
     const what = detail.xhr && detail.xhr.status === 503 ? "The database is busy, so this could not be completed." :
+      detail.xhr && detail.xhr.status === 401 ? "Your session has ended, so nothing was done. Log in in another tab, then press again." :
       detail.xhr && detail.xhr.status === 403
         ? "Nothing was done: you are signed out, or may not do this."
         : `This site gave no answer${status}. Open the track in another tab to see whether it was done.`;

@@ -6,6 +6,7 @@ from catalog.models import Track
 from catalog.tests.addresses import page_of
 from catalog.tests.browser.pages import TRACKS
 from catalog.tests.browser.steps import A_TASK, choose
+from catalog.tests.browser.visitor import Visitor
 
 
 def test_errors_of_a_track_are_listed_first_and_the_keyboard_is_at_the_first_of_them(visitor, add_tracks):
@@ -69,3 +70,29 @@ def test_a_dialog_that_meets_a_busy_database_stays_open_and_says_so(visitor, add
     visitor.problems = [problem for problem in visitor.problems if "Error Code 503" not in problem]
     dialog.get_by_role("button", name="Fetch").click()
     expect(visitor.page).to_have_url(A_TASK)
+
+
+def test_what_is_typed_outlives_a_session_that_ends_and_a_log_in_in_another_tab(open_browser, add_tracks):
+    (track,) = add_tracks(1, name="Blue")
+    visitor = open_browser("operator", is_new=True)
+    visitor.visit(page_of(track))
+    visitor.page.locator("#id_name").fill("Typed before")
+    visitor.context.clear_cookies(name="sessionid")
+    with visitor.expecting(401):
+        visitor.press("Fetch Metadata from API")
+        dialog = visitor.page.get_by_role("dialog")
+        expect(dialog.get_by_role("alert")).to_contain_text("Your session has ended")
+    assert not visitor.find_barriers()
+    visitor.problems = [problem for problem in visitor.problems if "Error Code 401" not in problem]
+    visitor.page.keyboard.press("Escape")
+    tab = Visitor(visitor.context, visitor.site)
+    tab.visit("/admin/login/")
+    tab.log_in("operator")
+    tab.says("The catalogue")
+    tab.page.close()
+    visitor.press("Fetch Metadata from API")
+    dialog.get_by_role("button", name="Fetch now").click()
+    visitor.says("Not saved yet, and kept in the form as you typed it: Name")
+    visitor.follow(visitor.page.get_by_role("button", name="Save", exact=True))
+    track.refresh_from_db()
+    assert track.name == "Typed before"
