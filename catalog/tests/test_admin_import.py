@@ -18,6 +18,7 @@ from catalog.models import ApiUsage, ImportDraft, MetadataFetchTask, Track, note
 from catalog.tests.addresses import page_of
 from catalog.tests.together import all_at_once
 from catalog.tests.tracks import add_tracks
+from soundcharts.simulator import endpoints
 
 # An artist of 60 songs, and of a few more as a guest.
 ARTIST = 6
@@ -464,6 +465,23 @@ def test_a_list_that_is_shorter_than_asked_for_says_so(staff_client, broker, sim
     page = staff_client.post(preview, {"do": "ask"}, follow=True)
     assert facts_of(page)["In the list"] == str(songs)
     assert not page.context["cost"].is_most
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_first_page_with_more_songs_than_were_asked_for_is_cut(
+    staff_client, broker, simulator, monkeypatch
+):
+    monkeypatch.setattr(endpoints, "_window", lambda request, **options: (0, 100))
+    preview = step_two(staff_client, limit="5")
+    page = staff_client.post(preview, {"do": "ask"}, follow=True)
+    assert facts_of(page)["In the list"] == facts_of(page)["New"] == "5"
+    assert (len(page.context["page_songs"]), page.context["cost"].calls) == (5, 1)
+    confirm(staff_client, preview)
+    job = MetadataFetchTask.objects.get()
+    work_on_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.total_tracks, job.progress_percent, job.api_calls) == ("completed", 5, 100, 1)
+    assert Track.objects.count() == 5
 
 
 @pytest.mark.django_db

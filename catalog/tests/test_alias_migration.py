@@ -2,8 +2,12 @@
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
-from catalog.models import ImportRow, MetadataFetchTask, TrackAlias, tracks_by_identifier
+from catalog.models import TrackAlias, tracks_by_identifier
+
+BEFORE = ("catalog", "0015_internal_errors")
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,6 +28,10 @@ def test_the_reports_of_imports_tell_which_isrc_led_where(make_track):
     ]
     try:
         migrate("0015")
+        apps = MigrationExecutor(connection).loader.project_state([BEFORE]).apps
+        ImportRow, MetadataFetchTask, Track = (
+            apps.get_model("catalog", name) for name in ("ImportRow", "MetadataFetchTask", "Track")
+        )
         job = MetadataFetchTask.objects.create(
             task_type="import",
             title="A list",
@@ -38,8 +46,8 @@ def test_the_reports_of_imports_tell_which_isrc_led_where(make_track):
             for n, (item, track) in enumerate(entries, start=1)
         )
         # Of Soundcharts' own lists every row is a uuid.
-        ImportRow.objects.create(job=job, number=90, item="GBAYE0601600", outcome="added", track=first)
-        type(gone).objects.filter(pk=gone.pk)._raw_delete("default")
+        ImportRow.objects.create(job=job, number=90, item="GBAYE0601600", outcome="added", track_id=first.pk)
+        Track.objects.filter(pk=gone.pk)._raw_delete("default")
     finally:
         migrate()
     assert dict(TrackAlias.objects.values_list("identifier", "track_id")) == {
