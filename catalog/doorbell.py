@@ -26,7 +26,7 @@ def ring(job_id: int) -> bool:
     """Send one message for a job; return False, with a WARNING, when the broker does not take it."""
     try:
         # One try: the person who clicked is waiting, and the sweep tries again.
-        current_app.send_task(WORK_ON_JOB, args=[job_id], retry=False)
+        current_app.send_task(WORK_ON_JOB, args=[job_id], retry=False, ignore_result=True)
     except BROKER_ERRORS as error:
         logger.warning("job %s: the broker did not take its message: %s", job_id, type(error).__name__)
         return False

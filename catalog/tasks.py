@@ -14,12 +14,16 @@ from celery.signals import (
     worker_init,
     worker_shutting_down,
 )
+from django.conf import settings
 
 from catalog import checks, heartbeats, jobs, schedule, snapshots
 from catalog.fetching import work_on_job
-from catalog.models import Track
+from catalog.models import MetadataFetchTask, Track
 
 logger = logging.getLogger(__name__)
+
+# How far a job is, in JSON.
+Result = dict[str, Any] | None
 
 # One byte that the worker's main process shares with the children it forks: set, it asks them to
 # finish their batch and give their chunk back, well within a deploy's grace period.
@@ -58,39 +62,39 @@ def _note_beat(**kwargs: Any) -> None:
 
 
 @shared_task(bind=True)
-def fetch_track_metadata(self: "Task[Any, Any]", track_uuid: str) -> None:
+def fetch_track_metadata(self: "Task[Any, Any]", track_uuid: str) -> Result:
     """Fetch one track's metadata, as a job of its own or as part of the active one."""
-    _fetch_track(self, track_uuid, jobs.request_metadata)
+    return _fetch_track(self, track_uuid, jobs.request_metadata)
 
 
 @shared_task(bind=True)
-def fetch_bulk_track_metadata(self: "Task[Any, Any]", task_id: int) -> None:
+def fetch_bulk_track_metadata(self: "Task[Any, Any]", task_id: int) -> Result:
     """Work on a job for one slice of time: the answer to the doorbell."""
-    work_on_job(task_id, celery_task_id=self.request.id or "", is_stopping=_is_stopping)
+    return _work_on(self, task_id)
 
 
 @shared_task(bind=True)
-def fetch_track_audience(self: "Task[Any, Any]", track_uuid: str) -> None:
+def fetch_track_audience(self: "Task[Any, Any]", track_uuid: str) -> Result:
     """Fetch one track's audience, as a job of its own or as part of the active one."""
-    _fetch_track(self, track_uuid, jobs.request_audience)
+    return _fetch_track(self, track_uuid, jobs.request_audience)
 
 
 @shared_task(bind=True)
-def fetch_bulk_audience(self: "Task[Any, Any]", task_id: int) -> None:
+def fetch_bulk_audience(self: "Task[Any, Any]", task_id: int) -> Result:
     """Work on a job for one slice of time: another name of the doorbell, which is one for all kinds."""
-    work_on_job(task_id, celery_task_id=self.request.id or "", is_stopping=_is_stopping)
+    return _work_on(self, task_id)
 
 
 @shared_task
-def fetch_all_tracks_audience() -> None:
+def fetch_all_tracks_audience() -> Result:
     """Find every stale audience and make the bulk job for it, as the page Schedule says."""
-    schedule.run(schedule.BY_KIND[schedule.Kind.AUDIENCE])
+    return _run(schedule.BY_KIND[schedule.Kind.AUDIENCE])
 
 
 @shared_task
-def fetch_all_tracks_metadata() -> None:
+def fetch_all_tracks_metadata() -> Result:
     """Find every stale track and make the bulk job for them, as the page Schedule says."""
-    schedule.run(schedule.BY_KIND[schedule.Kind.METADATA])
+    return _run(schedule.BY_KIND[schedule.Kind.METADATA])
 
 
 @shared_task
@@ -105,10 +109,36 @@ def sweep_jobs() -> None:
     heartbeats.note_outcome(heartbeats.Kind.SWEEP, reference=reference)
 
 
-def _fetch_track(task: "Task[Any, Any]", track_uuid: str, request: Callable[..., jobs.Requested]) -> None:
-    track_id = Track.objects.filter(uuid=UUID(track_uuid)).values_list("pk", flat=True).first()
+def _fetch_track(task: "Task[Any, Any]", track_uuid: str, request: Callable[..., jobs.Requested]) -> Result:
+    uuid = _uuid(track_uuid)
+    track_id = Track.objects.filter(uuid=uuid).values_list("pk", flat=True).first() if uuid else None
     if track_id is None:
         logger.warning("task %s: no track has the uuid %s", task.request.id, track_uuid)
-        return
-    requested = request([track_id], is_rung=False)
-    work_on_job(requested.job.pk, celery_task_id=task.request.id or "", is_stopping=_is_stopping)
+        return None
+    return _work_on(task, request([track_id], is_rung=False).job.pk)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _work_on(task: "Task[Any, Any]", job_id: int) -> Result:
+    work_on_job(job_id, celery_task_id=task.request.id or "", is_stopping=_is_stopping)
+    return _result_of(job_id)
+
+
+def _run(refresh: schedule.Refresh) -> Result:
+    requested = schedule.run(refresh)
+    return _result_of(requested.job.pk) if requested is not None else None
+
+
+def _result_of(job_id: int) -> Result:
+    """Return how far a job is, for a result backend; None without one, or without the job."""
+    if not settings.CELERY_RESULT_BACKEND:
+        return None
+    names = ("status", "total_tracks", "processed_tracks", "failed_tracks", "api_calls", "error_code")
+    job = MetadataFetchTask.objects.filter(pk=job_id).values(*names).first()
+    return {"task": job_id, **job} if job is not None else None

@@ -2,12 +2,16 @@
 
 import os
 import sys
+from importlib import import_module
 from types import TracebackType
 
 from celery import Celery
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# Connects itself to the beginning and end of each task.
+import_module("config.logs")
 
 app = Celery("liner_notes")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -459,8 +459,21 @@ CELERY_TIMEZONE = TIME_ZONE
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "liner-notes"
-# Progress and results are rows; nothing is kept on the broker.
-CELERY_TASK_IGNORE_RESULT = True
+# Progress and outcomes are rows, so none is needed. With one, the tasks that somebody sends leave a small
+# result there for a day; the messages of Liner Notes itself never do.
+CELERY_RESULT_BACKEND = _redis_url("CELERY_RESULT_BACKEND", "") or None
+CELERY_TASK_IGNORE_RESULT = CELERY_RESULT_BACKEND is None
+CELERY_RESULT_EXPIRES = 86_400 if CELERY_RESULT_BACKEND else None
+# A result that cannot be stored must not hold up the next task.
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 5
+CELERY_REDIS_SOCKET_TIMEOUT = 5
+# Seconds after which a task is interrupted and ends cleanly, and after which its process is killed: far above
+# a slice of work with the longest wait for the rate limit at its end, and below the visibility timeout.
+CELERY_TASK_SOFT_TIME_LIMIT = max(480, 8 * WORK_SLICE_SECONDS)
+CELERY_TASK_TIME_LIMIT = CELERY_TASK_SOFT_TIME_LIMIT + 60
+# Housekeeping takes seconds; the next one goes on where it was interrupted.
+CELERY_TASK_ANNOTATIONS = {"catalog.tasks.sweep_jobs": {"soft_time_limit": 240, "time_limit": 300}}
 # A message is gone only when its work is: a killed worker's message comes back.
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -508,8 +521,6 @@ CELERY_BEAT_SCHEDULE = {
 }
 # The page shows when things last ran: it is written down at once.
 CELERY_BEAT_SYNC_EVERY = 1
-# Nothing is kept that would have to be cleaned up every night.
-CELERY_RESULT_EXPIRES = None
 
 # --- Logging ------------------------------------------------------------------------------------
 
@@ -520,8 +531,10 @@ if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # With Celery's task and its id, "-" outside of one.
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {task} {message}", "style": "{"}},
+    "filters": {"task": {"()": "config.logs.WithTask"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["task"]}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "catalog": {"level": LOG_LEVEL},

@@ -6,10 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
@@ -30,6 +31,7 @@ QUEUED = 2
 # Seconds between two looks, while an answer is waited for, whether the calls are still wanted.
 LOOK_EVERY = 1.0
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -101,7 +103,7 @@ class BatchesAhead:
         wanted -= len(self._under_way)
         batches = self._next_batches(wanted if room is None else min(wanted, room))
         for batch in batches:
-            answers = fetch_threads().submit(_fetch, self._kind, self._service, batch, self._called_off)
+            answers = submit(_fetch, self._kind, self._service, batch, self._called_off)
             self._under_way.append((batch, answers))
         return wanted - len(batches)
 
@@ -236,6 +238,12 @@ def count_spent(calls: "Iterable[Future[C]]") -> int:
         except Exception as error:
             jobs.internal_error(error, during="waiting for a call that nobody needs any more")
     return spent
+
+
+def submit(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+    """Let a thread make a call, in this thread's context: what it logs names the same task."""
+    context, work = copy_context(), partial(call, *args, **kwargs)
+    return fetch_threads().submit(lambda: context.run(work))
 
 
 def fetch_threads() -> ThreadPoolExecutor:

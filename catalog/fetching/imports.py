@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 
 from catalog import jobs
-from catalog.fetching.ahead import Look, fetch_threads, wait_for
+from catalog.fetching.ahead import Look, submit, wait_for
 from catalog.fetching.saving import (
     count_lost,
     database_now,
@@ -106,7 +106,7 @@ def _ask(
             except Exception as unexpected:  # The call is counted all the same.
                 return jobs.internal_error(unexpected, during=f"job {job.pk}"), meter.spent
 
-    under_way = fetch_threads().submit(call)
+    under_way = submit(call)
     try:
         answer, calls = wait_for(under_way, partial(look, called_off.set))
     except BaseException:

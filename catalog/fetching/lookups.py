@@ -7,7 +7,7 @@ from functools import partial
 from uuid import UUID
 
 from catalog import jobs
-from catalog.fetching.ahead import Look, count_spent, fetch_threads, wait_for
+from catalog.fetching.ahead import Look, count_spent, submit, wait_for
 from catalog.song_lists import is_uuid
 from soundcharts.calling_off import called_off_by
 from soundcharts.errors import CalledOff, InvalidResponse, Moved, RateLimited, SoundchartsError
@@ -34,9 +34,7 @@ def look_up(batches: list[list[str]], *, service: SoundchartsService, look: Look
     `look` is called about every second meanwhile. Calls whose answers nobody takes are recorded on the job.
     """
     called_off = threading.Event()
-    calls: list[Future[Lookups]] = [
-        fetch_threads().submit(_call, service, batch, called_off) for batch in batches
-    ]
+    calls: list[Future[Lookups]] = [submit(_call, service, batch, called_off) for batch in batches]
     answers = Lookups({})
     try:
         for call in calls:

@@ -112,6 +112,8 @@ def value_of(expression: str, **environment: str) -> object:
         ("REDIS_URL", "redis://host:6379/first"),
         ("REDIS_URL", "redis://ho st/0"),
         ("REDIS_URL", "unix://"),
+        ("CELERY_RESULT_BACKEND", "somewhere"),
+        ("CELERY_RESULT_BACKEND", "db+sqlite:///results.sqlite3"),
         ("DATABASE_URL", "postgres://user:password@host:port/name"),
         ("DATABASE_URL", "postgres://user:password@host"),
         ("DATABASE_URL", "sqlite:////nowhere/at/all/db.sqlite3"),
