@@ -217,6 +217,29 @@ def test_pause_of_another_process_is_waited_out(redis_url: str) -> None:
         RateLimiter(redis_url, CREDENTIAL, 5000).acquire(interactive=False, max_wait=20)
 
 
+def test_whoever_looks_on_sees_how_long_a_pause_of_another_process_lasts(redis_url: str) -> None:
+    looking_on = RateLimiter(redis_url, CREDENTIAL, 5000)
+    assert looking_on.pause_left() == 0
+    RateLimiter(redis_url, CREDENTIAL, 5000).pause(60)
+    time.sleep(limiter_module._PAUSE_KNOWN_FOR)
+    assert 30 < looking_on.pause_left() <= 60
+    assert RateLimiter(redis_url, "another account", 5000).pause_left() == 0
+
+
+def test_a_pause_that_is_over_is_none(redis_url: str) -> None:
+    limiter = RateLimiter(redis_url, CREDENTIAL, 5000)
+    limiter.pause(0.05)
+    time.sleep(0.1)
+    assert limiter.pause_left() == 0
+
+
+def test_without_redis_whoever_looks_on_sees_the_pauses_of_this_process(away: str) -> None:
+    limiter = RateLimiter(away, CREDENTIAL, 5000)
+    assert limiter.pause_left() == 0
+    limiter.pause(60)
+    assert 30 < limiter.pause_left() <= 60
+
+
 def test_longest_pause_wins(redis_url: str) -> None:
     limiter = RateLimiter(redis_url, CREDENTIAL, 5000)
     limiter.pause(60)
