@@ -77,7 +77,7 @@ def press(request, make_track, make_failed_job, broker, simulator) -> Press:
             return Press(address, "change_track", {"field": "name"})
         case "adopt":
             Track.objects.filter(pk=tracks[0].pk).update(moved_to=uuid4())
-            return Press(reverse("admin:catalog_track_adopt", args=(tracks[0].pk,)), "change_track")
+            return Press(reverse("admin:catalog_track_adopt", args=(tracks[0].pk,)), "change_track", {})
         case "run now":
             address = reverse("admin:catalog_refreshpolicy_run_now", args=("metadata",))
             return Press(address, "change_refreshpolicy", CONFIRMED)
