@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from catalog import jobs
-from catalog.models import FetchFailure, ImportDraft, MetadataFetchTask, Track, TrackChange
+from catalog.models import FetchFailure, ImportDraft, ImportRow, MetadataFetchTask, Track, TrackChange
 from catalog.roles import ROLES, permissions_of
 from catalog.song_lists import read_list
 
@@ -108,6 +108,7 @@ EXPECTED = {
     f"{TASK}<int:job_id>/failures.csv": LIST,
     f"{TASK}<int:job_id>/rows/": LIST,
     f"{TASK}<int:job_id>/rows.csv": LIST,
+    f"{TASK}<int:job_id>/rechecks/": Address(NOBODY, OPERATOR, press={"do": "cancel"}, get_refusal=405),
     # Pausing costs nothing and is asked by no dialog.
     f"{TASK}<int:job_id>/pause/": Address(NOBODY, OPERATOR, press={}, get_status=405, button="running"),
     f"{TASK}<int:job_id>/resume/": Address(OPERATOR, OPERATOR, press={}, button="paused"),
@@ -212,6 +213,10 @@ def things(make_track, make_failed_job, broker, simulator) -> dict[str, Any]:
     paused = jobs.request_metadata([tracks[2].pk]).job
     jobs.pause_job(paused)
     running = jobs.request_metadata([tracks[3].pk]).job
+    imported = jobs.request_list_import(read_list("USUM71900764").entries).job
+    ImportRow.objects.create(
+        job=imported, number=2, item="USUM71900765", outcome="not_found", recheck_at=timezone.now()
+    )
     return {
         "track": tracks[0].pk,
         "failed": failed.pk,
@@ -219,7 +224,7 @@ def things(make_track, make_failed_job, broker, simulator) -> dict[str, Any]:
         "running": running.pk,
         "failure": failed.failures.get().pk,
         "change": change.pk,
-        "import": jobs.request_list_import(read_list("USUM71900764").entries).job.pk,
+        "import": imported.pk,
         "draft": ImportDraft.objects.create(source="top", limit=10, offset=0).pk,
     }
 
@@ -228,7 +233,11 @@ def fill_in(address: str, things: dict[str, Any]) -> str:
     """Return the path of an address: with the track's key, or that of the job which shows its button."""
     key = things["track"]
     if address.startswith(TASK):
-        key = things["import" if "/rows" in address else EXPECTED[address].button or "running"]
+        key = things[
+            "import"
+            if "/rows" in address or "/rechecks" in address
+            else EXPECTED[address].button or "running"
+        ]
     elif address.startswith(FAILURE):
         key = things["failure"]
     elif address.startswith(CHANGE):
