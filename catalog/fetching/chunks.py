@@ -22,6 +22,7 @@ from catalog.fetching.saving import (
     NOT_ABOUT_VALUES,
     again_on_a_new_connection,
     is_set_apart,
+    save_parts,
     save_results,
 )
 from catalog.fetching.setbacks import delay_after, ends_job, fail, is_put_off, known
@@ -325,7 +326,7 @@ def _save(answers: Answers, run: _Run) -> None:
         not is_apart
         and results
         and results[-1].is_unanswered
-        and not (results[-1].is_elsewhere or results[-1].part)
+        and not (results[-1].is_elsewhere or (results[-1].part and not results[-1].is_stuck))
     ):
         results = results[:-1]
     if results:
@@ -337,6 +338,8 @@ def _save(answers: Answers, run: _Run) -> None:
             again_on_a_new_connection(lambda: jobs.ask_about_missing(run.job))
     else:
         again_on_a_new_connection(lambda: jobs.record_calls(run.job.pk, answers.calls))
+    if stuck := [result for result in answers.results[len(results) :] if result.is_stuck]:
+        save_parts(run.chunk, stuck, save=run.kind.save)
     is_left = is_apart or len(results) < len(answers.results)
     if answers.error is not None and (is_left or answers.error.stops_all or run.service.is_interactive):
         raise answers.error

@@ -63,6 +63,11 @@ class Result:
     part: AudienceAnswer | None = None
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether some figures came and no period is answered, so that the same will be asked for again."""
+        return self.part is not None and not any(answer.ask.periods for answer in self.part.platforms)
+
+    @property
     def is_unanswered(self) -> bool:
         return bool(self.item) and self.answer is None
 

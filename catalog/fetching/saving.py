@@ -96,6 +96,17 @@ def save_results(
     return [report for reports in saved for report in reports]
 
 
+def save_parts(chunk: FetchChunk, results: Sequence[Result], *, save: Save) -> None:
+    """Commit what came of the next tracks of a chunk, which stay to be asked for. Raises LeaseLost."""
+
+    def commit() -> None:
+        with transaction.atomic():
+            jobs.renew_lease(chunk)
+            save(chunk, results)
+
+    again_on_a_new_connection(commit)
+
+
 def save_apart(
     results: Sequence[R],
     commit: Callable[[Sequence[R], int], T],
