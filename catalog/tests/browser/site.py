@@ -65,6 +65,7 @@ def run_site(folder: Path, redis_url: str) -> Iterator[Site]:
                 REDIS_URL=redis_url,
                 SOUNDCHARTS_API_KEY=API_KEY,
                 SOUNDCHARTS_API_URL=simulator.url,
+                IMAGE_ORIGINS=[simulator.url],
                 SOUNDCHARTS_CALLS_PER_MINUTE=100_000,
                 # So that a job of some dozens of tracks has a middle that can be seen.
                 FETCH_AHEAD=1,
@@ -113,6 +114,7 @@ def _web(folder: Path, simulator: Simulator) -> Iterator[Web]:
         "DATABASE_URL": database_url(),
         "REDIS_URL": settings.REDIS_URL,
         "SOUNDCHARTS_API_URL": simulator.url,
+        "IMAGE_ORIGINS": simulator.url,
         "SOUNDCHARTS_API_KEY": API_KEY,
         "SOUNDCHARTS_CALLS_PER_MINUTE": "100000",
         "SOUNDCHARTS_TIMEOUT": CALL_SECONDS,

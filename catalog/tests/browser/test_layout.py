@@ -8,10 +8,11 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from catalog import jobs
-from catalog.models import MetadataFetchTask
+from catalog.models import MetadataFetchTask, Track
 from catalog.tests.audiences import add_audience
 from catalog.tests.browser.pages import FAILURES, TASKS, TRACKS
 from catalog.tests.browser.steps import UNKNOWN, choose
+from catalog.tests.browser.visitor import box_of
 
 # In pixels; a second line makes more of it.
 ONE_LINE = 26
@@ -46,7 +47,7 @@ def test_prices_stay_inside_their_buttons_and_the_buttons_in_the_window(phone, a
     buttons = phone.page.locator("button[name=fetch]")
     expect(buttons.first).to_be_visible()
     for button in buttons.all():
-        box = button.bounding_box()
+        box = box_of(button)
         assert box["x"] + box["width"] <= 390 - 16
         assert not _is_cut(button)
 
@@ -73,7 +74,7 @@ def test_the_list_says_whose_audience_it_shows(phone, open_browser, loved_track)
 def test_save_comes_before_delete(phone, loved_track):
     phone.visit(f"{TRACKS}{loved_track.pk}/change/")
     save, delete = phone.page.locator("#submit-row [name=_save]"), phone.control("Delete track")
-    assert save.bounding_box()["y"] < delete.bounding_box()["y"]
+    assert box_of(save)["y"] < box_of(delete)["y"]
 
 
 def test_a_history_begins_with_the_last_and_says_its_headings_once(open_browser, add_tracks):
@@ -93,10 +94,38 @@ def test_a_history_begins_with_the_last_and_says_its_headings_once(open_browser,
     assert cells.first.evaluate("cell => getComputedStyle(cell, '::before').display") == "none"
 
 
-def test_a_picture_that_does_not_come_leaves_no_hole(open_browser, add_tracks):
+def test_covers_are_shown_in_the_light_and_in_the_dark(visitor, site, add_tracks):
+    site.finish(jobs.request_metadata([track.pk for track in add_tracks(2)]).job)
+    first = Track.objects.order_by("pk")[0]
+    assert first.image_url.startswith(f"{site.simulator.url}/covers/")
+    for path, place, count in (
+        (TRACKS, ".ln-thumb img", 2),
+        (f"{TRACKS}{first.pk}/change/", ".ln-track-cover img", 1),
+    ):
+        visitor.visit(path)
+        covers = visitor.page.locator(place)
+        expect(covers).to_have_count(count)
+        for turn in (lambda: None, visitor.turn_dark):
+            turn()
+            for cover in covers.all():
+                box_of(cover)
+                expect(cover).to_have_js_property("naturalWidth", 400)
+
+
+def test_a_cover_by_http_is_no_hole_and_no_error_of_the_console(visitor, site, add_tracks):
+    add_tracks(1, name="Blue Sky", image_url="http://covers.invalid:8080/a.jpg")
+    (other,) = add_tracks(1, first=1, name="Red Sky", image_url="http://covers.invalid/a.jpg")
+    visitor.visit(TRACKS)
+    expect(visitor.page.locator(".ln-thumb img")).to_have_count(0)
+    visitor.visit(f"{TRACKS}{other.pk}/change/")
+    visitor.says("The picture does not load")
+
+
+def test_a_picture_that_does_not_come_leaves_no_hole(open_browser, site, add_tracks):
     (track,) = add_tracks(1, name="Song", image_url="https://covers.invalid/1.jpg")
     visitor = open_browser()
-    visitor.page.route("https://**", lambda route: route.abort())
+    for elsewhere in ("https://**", f"{site.simulator.url}/covers/**"):
+        visitor.page.route(elsewhere, lambda route: route.abort())
 
     visitor.visit(f"{TRACKS}{track.pk}/change/")
     visitor.says("The picture does not load")
@@ -118,10 +147,10 @@ def test_words_and_times_in_lists_are_not_broken(visitor, site, add_tracks):
     visitor.visit(TRACKS)
     words = visitor.page.locator(".field-freshness .ln-word")
     expect(words).to_have_text(["never fetched", "failing: Unknown at Soundcharts"])
-    assert all(word.bounding_box()["height"] < ONE_LINE for word in words.all())
+    assert all(box_of(word)["height"] < ONE_LINE for word in words.all())
     visitor.visit(TASKS)
     time = visitor.page.locator(".field-asked .ln-number")
-    assert time.bounding_box()["height"] < ONE_LINE
+    assert box_of(time)["height"] < ONE_LINE
     visitor.visit(FAILURES)
     row = visitor.page.locator("#result_list .data-row")
     assert row.inner_text().count(job.failures.get().item) == 1

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 from catalog import jobs
 from catalog.models import TrackChange
 from catalog.tests.audiences import add_audience
+from catalog.tests.browser.visitor import box_of
 
 TRACKS = "/admin/catalog/track/"
 # In pixels; less than the width of a fingertip is missed.
@@ -33,7 +34,7 @@ def test_what_to_do_about_failures_is_read_without_scrolling_sideways(visitor, s
 
     visitor.visit(f"/admin/catalog/metadatafetchtask/{job.pk}/change/")
     advice = visitor.page.locator(".ln-failures").get_by_text("Check the UUID.")
-    box = advice.bounding_box()
+    box = box_of(advice)
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 390
 
@@ -44,7 +45,7 @@ def test_a_card_of_a_track_is_as_high_as_what_it_says(visitor, add_tracks):
     visitor.visit(TRACKS)
     card = visitor.page.locator("#result_list .data-row")
     expect(card).to_contain_text("never fetched")
-    assert card.bounding_box()["height"] < 120
+    assert box_of(card)["height"] < 120
 
 
 def test_a_page_is_named_by_what_it_is_about(visitor, add_tracks):
@@ -52,21 +53,23 @@ def test_a_page_is_named_by_what_it_is_about(visitor, add_tracks):
 
     visitor.visit(f"{TRACKS}{track.pk}/change/")
     title = visitor.page.locator("h1 a").last
-    assert title.bounding_box()["width"] > 100
+    assert box_of(title)["width"] > 100
     assert [link.is_visible() for link in visitor.page.locator("h1 a").all()] == [False, False, True]
 
 
 def test_sources_and_buttons_are_as_large_as_a_thumb(visitor, add_tracks):
     visitor.visit(f"{TRACKS}import/")
-    for choice in visitor.page.locator(".ln-choice").all():
-        assert choice.bounding_box()["height"] >= THUMB
+    choices = visitor.page.locator(".ln-choice")
+    expect(choices.first).to_be_visible()
+    for choice in choices.all():
+        assert box_of(choice)["height"] >= THUMB
 
     # No worker is told, or it might be done before it is paused.
     job = jobs.request_metadata([add_tracks(1)[0].pk], is_rung=False).job
     jobs.pause_job(job)
     visitor.visit(f"/admin/catalog/metadatafetchtask/{job.pk}/change/")
     for name in ("Resume …", "Cancel task …"):
-        assert visitor.control(name).bounding_box()["height"] >= THUMB
+        assert box_of(visitor.control(name))["height"] >= THUMB
 
 
 def test_a_card_of_a_task_is_as_high_as_what_it_says(visitor, add_tracks):
@@ -77,7 +80,7 @@ def test_a_card_of_a_task_is_as_high_as_what_it_says(visitor, add_tracks):
     card = visitor.page.locator("#result_list .data-row")
     for words in ("2 chosen tracks", "Paused", "0 of 2", "by itself"):
         expect(card).to_contain_text(words)
-    assert card.bounding_box()["height"] < 200
+    assert box_of(card)["height"] < 200
 
 
 def test_a_long_word_makes_no_list_wider_than_the_window(open_browser, add_tracks):

@@ -1,6 +1,7 @@
 """A person with a browser, who notices whatever a page should not do."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
+    FloatRect,
     Locator,
     Page,
     Request,
@@ -46,12 +48,22 @@ BE_STILL = """async () => {
 }"""
 
 
+def box_of(locator: Locator) -> FloatRect:
+    """Return where something is shown, once it is: a part that is being replaced is nowhere for a moment."""
+    give_up_at = time.monotonic() + WAIT_SECONDS
+    while True:
+        expect(locator).to_be_visible()
+        if (box := locator.bounding_box()) is not None:
+            return box
+        assert time.monotonic() < give_up_at, f"{locator} is shown, and has no place"
+
+
 class Visitor:
     """One tab of a browser. `check` fails when anything in it went wrong since it was opened.
 
     Wrong is: an error in the console (so is what the Content-Security-Policy refuses), an error that a script
-    did not catch, a request to any other host (but for covers, which are pictures by https), and any answer
-    of 400 or more that was not expected.
+    did not catch, a request to any other host (but for covers, which are pictures by https or of the
+    simulated Soundcharts), and any answer of 400 or more that was not expected.
     """
 
     def __init__(self, context: BrowserContext, site: Site) -> None:
@@ -73,7 +85,8 @@ class Visitor:
         return url.startswith((f"{self.site.url}/", "data:", "about:"))
 
     def _note_request(self, request: Request) -> None:
-        is_cover = request.resource_type == "image" and request.url.startswith("https://")
+        covers = ("https://", f"{self.site.simulator.url}/covers/")
+        is_cover = request.resource_type == "image" and request.url.startswith(covers)
         if not self._is_here(request.url) and not is_cover:
             self.problems.append(f"request to another host: {request.resource_type} {request.url}")
 
