@@ -176,7 +176,8 @@ def failures_as_csv(job: MetadataFetchTask, *, code: str = "") -> StreamingHttpR
     name = f"fetch-task-{job.pk}-failures"
     failures = job.failures.all()
     if code:
-        name += "-" + re.sub("[^a-z0-9_]", "", code)[:50]
+        code = re.sub("[^a-z0-9_]", "", code)[:50]
+        name += f"-{code}"
         failures = failures.filter(code=code)
     # Values and not models, of which there may be a million.
     found = failures.values_list(
