@@ -191,7 +191,7 @@ def test_of_a_longer_list_the_first_pages_are_shown_and_that_is_said(
     [
         (
             {"freshness": "nonsense"},
-            "“nonsense” is no freshness: choose one of never, stale, aged, fresh, failing.",
+            "“nonsense” is no freshness: choose one of never, stale, aged, fresh, failing, moved.",
         ),
         ({"year_from": "abc"}, "“abc” is no year"),
         ({"year_from": "2001", "year_to": "1999"}, "No year is from 2001 on and up to 1999."),
