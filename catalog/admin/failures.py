@@ -158,7 +158,7 @@ class FetchFailureAdmin(ReadOnlyAdmin):
             return "–"
         address = reverse("admin:catalog_track_change", args=(failure.track_id,))
         words = "no name yet" if str(failure.track) == failure.item else failure.track
-        return format_html('<a class="ln-link" href="{}">{}</a>', address, words)
+        return format_html('<bdi><a class="ln-link" href="{}">{}</a></bdi>', address, words)
 
     @display(description="What happened", ordering="code")
     def what_happened(self, failure: FetchFailure) -> str:

@@ -59,7 +59,10 @@ class ImportForm(forms.Form):
         "column holds the identifiers is found out, and can be changed in the next step.",
     )
     artist_name = forms.CharField(
-        label="Artist's name", required=False, max_length=200, widget=UnfoldAdminTextInputWidget()
+        label="Artist's name",
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget(attrs={"dir": "auto"}),
     )
     artist_uuid = PastedUUIDField(
         label="Or the artist's UUID at Soundcharts",

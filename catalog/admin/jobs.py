@@ -19,6 +19,7 @@ from django.shortcuts import get_object_or_404, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from unfold.decorators import display
 
@@ -90,7 +91,7 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
 
     @display(description="Task", ordering="pk")
     def name(self, job: MetadataFetchTask) -> str:
-        return str(job)
+        return format_html("#{} · <bdi>{}</bdi>", job.pk, job.title)
 
     @display(description="Type", ordering="task_type")
     def type_in_words(self, job: MetadataFetchTask) -> str:

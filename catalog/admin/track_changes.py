@@ -103,7 +103,7 @@ class TrackChangeAdmin(ReadOnlyAdmin):
     @display(description="Track")
     def track_link(self, change: TrackChange) -> str:
         address = reverse("admin:catalog_track_change", args=(change.track_id,))
-        return format_html('<a class="ln-link" href="{}">{}</a>', address, change.track)
+        return format_html('<bdi><a class="ln-link" href="{}">{}</a></bdi>', address, change.track)
 
     @display(description="What changed")
     def what_changed(self, change: TrackChange) -> str:

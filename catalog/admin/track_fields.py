@@ -26,6 +26,10 @@ _SECONDS = re.compile(r"[0-9]{1,6}")
 class TextField(forms.CharField):
     """Text as it is stored: one line, in one Unicode form."""
 
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        # Letters from right to left begin on the right while they are typed, too.
+        return super().widget_attrs(widget) | {"dir": "auto"}
+
     def to_python(self, value: Any) -> str:
         return one_line(super().to_python(value) or "")
 

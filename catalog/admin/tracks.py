@@ -79,7 +79,7 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
 
     @display(description="Label", ordering=SortKey("label"))
     def label_name(self, track: Track) -> str | SafeString:
-        return track.label and format_html('<span class="ln-short" title="{0}">{0}</span>', track.label)
+        return track.label and format_html('<bdi class="ln-short" title="{0}">{0}</bdi>', track.label)
 
     @display(description="Freshness", ordering="metadata_fetched_at")
     def freshness(self, track: Track) -> str:

@@ -520,7 +520,7 @@ def test_an_artist_is_searched_for_chosen_and_imported(staff_client, broker, sim
     back = page.redirect_chain[-1][0]
     chosen = staff_client.post(back, {"artist": str(uuid), "source": "top", "limit": "30", "place": "1"})
     preview = chosen.headers["Location"]
-    assertContains(staff_client.get(preview), f"30 songs of {name} from place 1")
+    assertContains(staff_client.get(preview), f"30 songs of <bdi>{name}</bdi> from place 1")
     confirm(staff_client, preview)
     job = MetadataFetchTask.objects.get()
     assert job.title == f"Import of {name}, 30 from place 1"
@@ -535,7 +535,7 @@ def test_the_same_search_again_is_free(staff_client, broker, simulator):
     for _ in range(2):
         assertContains(search(staff_client, "a"), "Choose one to go on")
     assert simulator.state.calls == {"artist_search": 1}
-    assertContains(search(staff_client, "zzzz"), "knows no artist whose name fits “zzzz”")
+    assertContains(search(staff_client, "zzzz"), "knows no artist whose name fits “<bdi>zzzz</bdi>”")
 
 
 @pytest.mark.django_db

@@ -165,7 +165,7 @@ def test_failures_are_listed_with_code_and_a_link_to_the_track(staff_client, ref
 
     assertContains(page, "<strong>Unknown at Soundcharts</strong>")
     assertContains(page, '<td class="ln-number" data-label="Tracks">2</td>', html=True)
-    assertContains(page, f'<td><a class="ln-link" href="{page_of(track)}">{track.uuid}</a></td>', html=True)
+    assertContains(page, f'<bdi><a class="ln-link" href="{page_of(track)}">{track.uuid}</a></bdi>')
     assertContains(page, "not_found</code></td>", count=2)
 
 

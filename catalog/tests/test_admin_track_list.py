@@ -290,7 +290,7 @@ def test_a_row_says_name_credit_isrc_label_genre_and_release(make_track, row):
 def test_a_track_without_a_name_is_called_by_its_uuid(make_track, row):
     track = make_track()
 
-    assert f'<span class="ln-name">{track.uuid}</span>' in row()
+    assert f'<bdi class="ln-name">{track.uuid}</bdi>' in row()
 
 
 @pytest.mark.django_db
@@ -354,3 +354,21 @@ def test_a_page_takes_few_queries_however_many_tracks_there_are(staff_client, qu
     assert len(counts) == 1
     # Session, user and two of permissions; genres, count, keys, tracks, audiences.
     assert max(counts) <= 9
+
+
+# --- names in any direction
+
+
+@pytest.mark.django_db
+def test_a_name_from_right_to_left_is_set_apart_from_what_stands_beside_it(staff_client, make_track):
+    track = make_track(name="שלום 3", credit_name="قيروان - 2", label="חותם")
+
+    listed = staff_client.get(LIST).content.decode()
+    assert '<bdi class="ln-name">שלום 3</bdi>' in listed
+    assert '<bdi class="ln-credit">قيروان - 2</bdi>' in listed
+    assert ">חותם</bdi>" in listed
+    page = staff_client.get(f"{LIST}{track.pk}/change/").content.decode()
+    assert "<bdi>שלום 3</bdi> – <bdi>قيروان - 2</bdi>" in page
+    for name in ("name", "credit_name", "label", "genre"):
+        (field,) = re.findall(rf'<input[^>]* name="{name}"[^>]*>', page)
+        assert 'dir="auto"' in field

@@ -264,7 +264,8 @@ def test_markup_is_text_in_the_message_about_a_kept_edit(staff_client, make_trac
 
     page = click_fetch(staff_client, track)
 
-    assert f"your edit “&lt;i onclick=alert(1)&gt;” is kept; Soundcharts says “{escape(NAME)}”" in page
+    assert "your edit “<bdi>&lt;i onclick=alert(1)&gt;</bdi>” is kept" in page
+    assert f"Soundcharts says “<bdi>{escape(NAME)}</bdi>”" in page
     assert scripts_in(page) == []
 
 
