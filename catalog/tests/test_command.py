@@ -143,7 +143,8 @@ def test_wait_gives_up_on_workers_that_are_gone(simulator, broker, monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3"}, "The database cannot be used"),
+        ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3"}, "DATABASE_URL names a file in a folder"),
+        ({"DATABASE_URL": "sqlite:///:memory:"}, "The database cannot be used"),
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL must be"),
         ({"DEBUG": "perhaps"}, "DEBUG must be true or false"),
