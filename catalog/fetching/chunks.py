@@ -152,7 +152,9 @@ def run_chunk(
                     fail(error, job)
                     break
                 if chunk.finished_at is None:
-                    run.reports.extend(_give_up(error, run))
+                    run.reports.extend(
+                        _give_up(error, run, **({"batch_size": 1} if chunk.asks_singly else {}))
+                    )
                 ahead = None
         if chunk.finished_at is None:
             again_on_a_new_connection(lambda: jobs.release_chunk(chunk))
@@ -245,6 +247,9 @@ def _run_tracks(run: _Run, ahead: BatchesAhead | None) -> None:
         if chunk.finished_at is None:
             # Written before the next call, or the next death would be held against the track after them.
             jobs.renew_lease(chunk)
+    if chunk.asks_singly:
+        count = len(run.batches().peek())
+        _run_ahead(run.batches(batch_size=1, depth=count, limit=count), run, is_alone=True)
     if chunk.lease_count >= jobs.SUSPICIOUS_LEASES:
         _run_ahead(run.batches(depth=1), run, is_alone=True)
     else:
@@ -318,15 +323,17 @@ def _save(answers: Answers, run: _Run) -> None:
     """Save what was answered, and raise what left the tracks after that without an answer.
 
     Tracks without an answer that have answered ones behind them are put off into a chunk of their own.
-    So nothing that is paid for is lost, and the position still says all.
+    So nothing that is paid for is lost, and the position still says all. A part of an answer is put off as
+    often as the job tries at all.
     """
     results = answers.results
+    is_last_try = run.chunk.error_count >= len(settings.BATCH_RETRY_DELAYS)
     is_apart = isinstance(answers.error, jobs.InternalError) and is_set_apart(run.chunk, len(results))
     while (
         not is_apart
         and results
         and results[-1].is_unanswered
-        and not (results[-1].is_elsewhere or (results[-1].part and not results[-1].is_stuck))
+        and not (results[-1].is_elsewhere or (results[-1].part and not (results[-1].is_stuck or is_last_try)))
     ):
         results = results[:-1]
     if results:

@@ -225,6 +225,7 @@ def move_on(chunk: FetchChunk, *, count: int, size: int | None = None) -> None:
     chunk.size = chunk.size if size is None else size
     chunk.lease_count = jobs.lease_count_after_advance(chunk)
     chunk.error_count = 0
+    chunk.asks_singly = False
     if chunk.position >= chunk.size:
         chunk.finished_at = timezone.now()
 

@@ -50,6 +50,8 @@ class Shift:
             # What workers may have died of is worked on alone, in its own time.
             if self._next is None or self._next.lease_count >= jobs.SUSPICIOUS_LEASES:
                 return
+            if self._next.asks_singly:
+                return
             self._ahead = BatchesAhead(
                 job,
                 self._next,

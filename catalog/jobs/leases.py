@@ -22,7 +22,7 @@ from catalog.jobs.states import Status, finish_if_done, start_job
 from catalog.jobs.unreadable import READABLE_FAILURES
 from catalog.models import FailureCount, FetchChunk, FetchFailure, MetadataFetchTask
 from catalog.spending import add_spending
-from soundcharts.errors import SoundchartsError
+from soundcharts.errors import IncompleteResponse, SoundchartsError
 
 logger = logging.getLogger(__name__)
 
@@ -175,6 +175,7 @@ def advance_chunk(chunk: FetchChunk, *, count: int, size: int | None = None) -> 
         lease_expires_at=None if is_done else Now() + timedelta(seconds=settings.CHUNK_LEASE_SECONDS),
         lease_count=lease_count_after_advance(chunk),
         error_count=0,
+        asks_singly=False,
         finished_at=Now() if is_done else None,
     )
     if not moved:
@@ -346,14 +347,15 @@ def split_chunk(
 ) -> None:
     """Put tracks of a chunk off into a chunk of their own; or `items`, in an import of a list.
 
-    Part of the transaction that moves the chunk beyond them, after `advance_chunk`.
+    Part of the transaction that moves the chunk beyond them, after `advance_chunk`. Their tries so far count
+    on: what is put off again and again comes to an end.
     """
     FetchChunk.objects.create(
         job_id=chunk.job_id,
         track_ids=track_ids,
         items=items,
         size=len(track_ids if items is None else items),
-        error_count=1 if delay.is_attempt else 0,
+        error_count=chunk.error_count + (1 if delay.is_attempt else 0),
         lease_count=MAX_LEASES - 1 if delay.is_suspect else 0,
         not_before=Now() + timedelta(seconds=delay.seconds),
     )
@@ -364,8 +366,10 @@ def postpone_chunk(
 ) -> None:
     """Give a leased chunk back, not to be claimed before the delay is over, and say why on its job.
 
-    With `is_whole_job` none of the job's chunks is handed out before that. A lost lease is left alone.
+    With `is_whole_job` none of the job's chunks is handed out before that. A lost lease is left alone. Tracks
+    that a batch has left out twice are asked for one by one.
     """
+    asks_singly = isinstance(error, IncompleteResponse) and chunk.error_count > 0
     until = Now() + timedelta(seconds=delay.seconds)
     what = "This task" if is_whole_job else "Part of this task"
     text = f"{error} {what} waits {delay.seconds:,.0f} s and is then tried again."
@@ -375,6 +379,7 @@ def postpone_chunk(
             lease_expires_at=None,
             lease_count=_leases_without_a_word(chunk),
             error_count=F("error_count") + (1 if delay.is_attempt else 0),
+            asks_singly=asks_singly or chunk.asks_singly,
             not_before=until,
         )
         waits = MetadataFetchTask.objects.filter(

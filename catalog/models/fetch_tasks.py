@@ -256,6 +256,9 @@ class FetchChunk(models.Model):
         default=0, help_text="Times claimed since it last moved; grows when workers die on it."
     )
     error_count = models.PositiveSmallIntegerField(default=0, help_text="Passing errors since it last moved.")
+    asks_singly = models.BooleanField(
+        default=False, db_default=False, help_text="Batches left its next tracks out, again and again."
+    )
     not_before = models.DateTimeField(null=True, blank=True, help_text="Waits until then.")
     finished_at = models.DateTimeField(null=True, blank=True)
 
