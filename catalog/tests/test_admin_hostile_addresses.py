@@ -148,9 +148,10 @@ def test_no_values_break_a_page(method, visitor, keys):
 
 
 @pytest.mark.parametrize("value", ["a\0b", HUGE])
-def test_what_the_database_refuses_is_a_request_that_could_not_be_read(value, visitor):
+def test_a_list_by_what_no_column_holds_is_refused_or_empty(value, visitor):
     answer = visitor.get(f"/admin/auth/group/?id__in={quote(value)}")
-    assert answer.status_code in (302, 400)
+    # PostgreSQL compares with numbers that no column holds: nothing is equal to them.
+    assert answer.status_code in (302, 400) or not answer.context["cl"].result_count
     answer = visitor.get(f"/admin/catalog/track/{quote(value)}/change/")
     assert answer.status_code in (302, 400, 404)
 
