@@ -21,6 +21,7 @@ from soundcharts.errors import (
 )
 from soundcharts.fields import decode_json
 from soundcharts.payloads import AccessToken, parse_token
+from soundcharts.refusals import rate_pause_in, was_not_taken
 from soundcharts.transport import CALL_ERRORS, HeaderAuth, Transport, translate
 
 # A token is renewed this many seconds before it ends, so that none dies on its way.
@@ -137,18 +138,20 @@ def _basic_auth(credentials: OAuthCredentials) -> HeaderAuth:
 def _token_error(response: requests.Response, *, path: str) -> SoundchartsError | None:
     """Return what a refusal of the auth server means.
 
-    Any 4xx is about the client or the address of the auth server. It must never become NotFound or
-    InvalidRequest, which would be held against the song that was asked for.
+    Any 4xx but 408, 425 and 429 is about the client or the address of the auth server. It must never become
+    NotFound or InvalidRequest, which would be held against the song that was asked for.
     """
     status = response.status_code
     if 200 <= status < 300:
         return None
     if status == 429:
-        return RateLimited(status=status, path=path)
+        return RateLimited(status=status, path=path, retry_after=rate_pause_in(response))
+    if was_not_taken(status):
+        return UpstreamUnavailable(status=status, path=path)
     if 400 <= status < 500:
         return AuthenticationFailed(
             "Soundcharts gives us no access token. Check the OAuth client, its secret and the auth URL.",
             status=status,
             path=path,
         )
-    return (UpstreamUnavailable if status >= 500 else InvalidResponse)(status=status, path=path)
+    return InvalidResponse(status=status, path=path)

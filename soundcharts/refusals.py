@@ -81,7 +81,7 @@ def refusal_in(
         return _meaning_of_redirect(response, url)
     if status == 429:
         return _meaning_of_429(response, read)
-    if status >= 500 or status in _NOT_ANSWERED:
+    if was_not_taken(status):
         return UpstreamUnavailable(status=status, retry_after=seconds_in(response, "retry-after"))
     try:
         errors = _errors_in(read)
@@ -108,7 +108,7 @@ def is_charged(response: requests.Response, error: SoundchartsError | None) -> b
     (help.soundcharts.com). The page of a gateway is the API's answer only if it carries the API's header.
     """
     status = response.status_code
-    if status >= 500 or status == 429 or status in _NOT_ANSWERED:
+    if status == 429 or was_not_taken(status):
         return False
     return not isinstance(error, UpstreamUnavailable) or quota_remaining_in(response) is not None
 
@@ -135,6 +135,21 @@ def seconds_in(response: requests.Response, header: str) -> float | None:
     return max(0.0, until - (time.time() if now is None else now))
 
 
+def rate_pause_in(response: requests.Response) -> float:
+    """Return the seconds for which everybody waits after a 429 for the rate, within reason."""
+    advice = _advice_in(response)
+    return min(max(1.0, *advice), MAX_RATE_PAUSE) if advice else DEFAULT_RATE_PAUSE
+
+
+def was_not_taken(status: int) -> bool:
+    """Return whether a status says that the server did not take the request: 5xx, 408 or 425."""
+    return status >= 500 or status in _NOT_ANSWERED
+
+
+def _advice_in(response: requests.Response) -> list[float]:
+    return [seconds for name in _ADVICE if (seconds := seconds_in(response, name)) is not None]
+
+
 def _meaning_of_429(response: requests.Response, read: Callable[[], bytes]) -> SoundchartsError:
     """Tell a 429 for the calls of a minute from one for the plan's quota.
 
@@ -147,13 +162,12 @@ def _meaning_of_429(response: requests.Response, read: Callable[[], bytes]) -> S
         errors = None
     said = " ".join(f"{error.key} {error.message}" for error in errors or ())
     remaining = quota_remaining_in(response)
-    advice = [seconds for name in _ADVICE if (seconds := seconds_in(response, name)) is not None]
+    advice = _advice_in(response)
     is_about_rate = (remaining or 0) > 0 or bool(_ABOUT_RATE.search(said))
     signs = ("quota" in said.lower()) + (remaining is not None and remaining <= 0)
     if not is_about_rate and (signs == 2 or (signs == 1 and not advice)):
         return QuotaExhausted(status=429)
-    pause = min(max(1.0, *advice), MAX_RATE_PAUSE) if advice else DEFAULT_RATE_PAUSE
-    return RateLimited(status=429, retry_after=pause)
+    return RateLimited(status=429, retry_after=rate_pause_in(response))
 
 
 def _meaning_of_redirect(response: requests.Response, url: str) -> SoundchartsError:

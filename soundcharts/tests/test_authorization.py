@@ -179,11 +179,12 @@ def test_token_that_does_not_come_is_the_error_of_the_call(
     assert type(raised.value) is kind
 
 
+@pytest.mark.parametrize("status", [408, 425, 500, 503])
 def test_failure_to_get_a_token_is_retried_like_a_call(
-    api: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+    api: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr("soundcharts.client.FIRST_RETRY_WAIT", 0.0)
-    api.post(AUTH_URL, status=503)
+    api.post(AUTH_URL, status=status)
     issues(api, "token-1")
     api.get(URL, json={"ok": True})
 
@@ -198,6 +199,16 @@ def test_too_many_token_requests_are_a_rate_limit_that_pauses(api: responses.Req
         oauth_client(limiter=limiter).get("/x")
 
     assert limiter.pauses == [60.0] * 4
+
+
+def test_advice_to_wait_for_a_token_is_followed(api: responses.RequestsMock) -> None:
+    api.post(AUTH_URL, status=429, headers={"Retry-After": "7"})
+    issues(api, "token-1")
+    api.get(URL, json={"ok": True})
+    limiter = FakeLimiter()
+
+    assert oauth_client(limiter=limiter).get("/x") == {"ok": True}
+    assert limiter.pauses == [7]
 
 
 def test_token_requests_are_neither_charged_nor_paced(api: responses.RequestsMock) -> None:
