@@ -8,10 +8,10 @@ class Explanation:
     """A code in words.
 
     `title` names it in a few words, `meaning` says in one or two sentences what happened, and
-    `what_to_do` what a member of staff can do about it, or that nothing needs to be done. Trying again at
-    once is of use, but where it `is_best_left`: it comes back by itself, or would fail again. `reason` is
-    what a task that waits or is paused gives as its reason, in two or three words, where the title is none;
-    `for_operators` names settings and logs, and is folded away from staff.
+    `what_to_do` what a member of staff can do about it, or that nothing needs to be done. With
+    `is_best_left`, an immediate retry is useless: it is retried automatically, or would fail again. `reason`
+    is the reason a waiting or paused task shows, in two or three words; by default the title.
+    `for_operators` names settings and logs; staff see it only under *Technical details*.
     """
 
     title: str
@@ -37,37 +37,37 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "dns_failed": Explanation(
         "Host name not found",
-        "The name of the Soundcharts host could not be turned into an address.",
-        "Ask those who run this site to check its DNS, then try again.",
+        "The address of the Soundcharts host could not be looked up.",
+        "Ask an operator to check the DNS, then try again.",
         reason="host name not found",
         for_operators="Check SOUNDCHARTS_API_URL and the DNS of the machine.",
     ),
     "connection_refused": Explanation(
         "Connection refused",
         "The host refused the connection.",
-        "Ask those who run this site to check its network, then try again.",
+        "Ask an operator to check the network, then try again.",
         reason="connection refused",
         for_operators="Check the host and port in SOUNDCHARTS_API_URL, and the firewall.",
     ),
     "connect_timeout": Explanation(
         "No connection in time",
         "The host did not accept a connection in time.",
-        "Try again later. If it stays so, ask those who run this site to check its network.",
+        "Try again later. If it keeps happening, ask an operator to check the network.",
         reason="no connection",
-        for_operators="A firewall that drops packets looks like this.",
+        for_operators="A firewall that drops packets causes this.",
     ),
     "tls_failed": Explanation(
         "No secure connection",
-        "The connection to Soundcharts would not have been secure, so no key was sent.",
-        "The failure's message says what was wrong. Ask those who run this site to put it right.",
+        "The connection to Soundcharts was not secure, so no key was sent.",
+        "The failure's message gives the cause. Ask an operator to fix it.",
         reason="no secure connection",
-        for_operators="Check the machine's clock, and SOUNDCHARTS_CA_BUNDLE where a proxy signs for others.",
+        for_operators="Check the machine's clock and, behind a proxy that re-signs, SOUNDCHARTS_CA_BUNDLE.",
     ),
     "proxy_failed": Explanation(
-        "Proxy did not work",
-        "The proxy on the way to Soundcharts could not be reached, or refused to pass the call on.",
-        "The failure's message says why. Ask those who run this site to put it right.",
-        reason="proxy",
+        "Proxy failed",
+        "The proxy to Soundcharts could not be reached, or refused the call.",
+        "The failure's message gives the cause. Ask an operator to fix it.",
+        reason="proxy failed",
         for_operators="Check SOUNDCHARTS_PROXY: host, port, user and password.",
     ),
     "timeout": Explanation(
@@ -90,25 +90,24 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "incomplete_response": Explanation(
         "Answer incomplete",
-        "Soundcharts answered in part: it named errors, or left out something that it promised. What came "
-        "was saved.",
-        "Try again later. If it stays so, ask Soundcharts about it.",
+        "Soundcharts reported errors or sent only part of the answer. The part received was saved.",
+        "Try again later. If it keeps happening, ask Soundcharts about it.",
     ),
     "list_repeats": Explanation(
         "List repeats itself",
-        "Soundcharts listed only songs that this import had listed already, so the import stopped there.",
-        "Nothing needs to be done: every song that was listed is here.",
+        "Soundcharts repeated songs that this import already had, so the import stopped.",
+        "Nothing to do: every listed song is here.",
         is_best_left=True,
     ),
     "first_rows_unknown": Explanation(
         "First rows unknown",
-        "Soundcharts knows none of the first rows of this list, so the import paused before spending more.",
-        "Cancel it and import the right list, or resume it: it then goes on to the end without asking again.",
+        "None of the first rows were found, so the import paused to save calls.",
+        "Cancel it and import the right list. If you resume it, it runs to the end without pausing again.",
     ),
     "known_tracks_missing": Explanation(
         "Known tracks not found",
-        "Many tracks in a row that Soundcharts knew before were not found, so the task paused.",
-        "Check a few of them at Soundcharts. If they are gone, resume: the task does not ask again.",
+        "Many tracks in a row were not found, although Soundcharts knew them before. The task paused.",
+        "Check a few of them at Soundcharts. If they are gone, resume: the task will not pause again.",
         reason="known tracks not found",
     ),
     "answers_unreadable": Explanation(
@@ -136,12 +135,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The calls remaining are reserved for manual fetches, so bulk work waits.",
         "Nothing to do: the task resumes when the quota renews.",
         reason="only reserved calls left",
-        for_operators="To spend the reserve too, lower SOUNDCHARTS_QUOTA_RESERVE and restart the workers.",
+        for_operators="To spend the reserve, lower SOUNDCHARTS_QUOTA_RESERVE and restart the workers.",
     ),
     "authentication_failed": Explanation(
         "Credentials refused",
         "Soundcharts does not accept our credentials, so no call can work.",
-        "Have the API keys corrected, then fetch again.",
+        "Ask an operator to correct the API keys, then fetch again.",
         for_operators="Correct the API keys in the settings and restart all processes.",
     ),
     "forbidden": Explanation(
@@ -158,13 +157,13 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "unreadable_figures": Explanation(
         "Figures not understood",
-        "Some figures that Soundcharts sent cannot be read. The others were saved.",
-        "The message names the days. Try again later; if it stays so, report it to Soundcharts.",
+        "Soundcharts sent some figures that cannot be read. The others were saved.",
+        "The message names the days. Try again later; if it keeps happening, report it to Soundcharts.",
     ),
     "endless_pages": Explanation(
-        "Pages without end",
-        "Soundcharts announced more pages of figures than there can be. Those that were read are saved.",
-        "Nothing to do at once: it is asked again automatically, with growing delay. Tell Soundcharts.",
+        "Too many pages",
+        "Soundcharts announced more pages of figures than are possible. The pages already read are saved.",
+        "Report it to Soundcharts. The figures are fetched again automatically, with growing delays.",
         is_best_left=True,
     ),
     "not_found": Explanation(
@@ -210,10 +209,10 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "internal_error": Explanation(
         "Unexpected error",
-        "Something went wrong that Liner Notes did not expect. Answers that could be saved were saved.",
-        "Pass on the reference. Resume the task once the cause is mended.",
+        "Liner Notes hit an unexpected error. It saved every answer that it could.",
+        "Give the reference to an operator. Resume the task once the cause is fixed.",
         reason="unexpected error",
-        for_operators="The workers' logs have the reference, and beside it what happened.",
+        for_operators="Search the workers' logs for the reference.",
     ),
     "by_hand": Explanation(
         "Paused by hand",
@@ -230,17 +229,17 @@ EXPLANATIONS: dict[str, Explanation] = {
 }
 
 
-# What the same codes mean for a task that they paused: what it has not fetched is still to come.
+# The same codes for a task that they paused: it fetches the rest once it resumes.
 OF_PAUSED_TASKS: dict[str, Explanation] = {
     "quota_exhausted": Explanation(
         "No calls left",
-        "The Soundcharts plan has no calls left. What was not fetched is untouched.",
-        "Nothing to do: the task resumes when the quota renews, which is checked every 15 minutes.",
+        "The Soundcharts plan has no calls left. Tracks not fetched are unchanged.",
+        "Nothing to do: the task resumes when the quota renews. This is checked every 15 minutes.",
     ),
     "authentication_failed": Explanation(
         "Credentials refused",
         "Soundcharts does not accept our credentials, so no call can work.",
-        "Have the API keys corrected, then resume the task.",
+        "Ask an operator to correct the API keys, then resume the task.",
         for_operators="Correct the API keys in the settings and restart all processes.",
     ),
 }
@@ -250,8 +249,7 @@ OF_IMPORTED_ROWS: dict[str, Explanation] = {
     "not_found": Explanation(
         "Unknown at Soundcharts",
         "Soundcharts does not know this UUID or ISRC, so no track was added.",
-        "Check it, and import it again when it is corrected. The report offers to check unknown ISRCs again "
-        "automatically.",
+        "Correct it and import it again. For unknown ISRCs, you can schedule checks in the report.",
         is_best_left=True,
     ),
     "ambiguous_isrc": Explanation(
@@ -283,8 +281,8 @@ OF_IMPORTED_ROWS: dict[str, Explanation] = {
 def explain(code: str, *, is_of_import: bool = False, is_of_paused: bool = False) -> Explanation:
     """Return what a stored code means; one without words of its own is named as it is.
 
-    `is_of_import` says that it is the failure of a row of an import, which has no track; `is_of_paused` that
-    it is why a task is paused.
+    `is_of_import` marks the failure of an import row, which has no track; `is_of_paused` marks the reason
+    that a task is paused.
     """
     if is_of_paused and code in OF_PAUSED_TASKS:
         return OF_PAUSED_TASKS[code]

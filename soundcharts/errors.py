@@ -82,32 +82,32 @@ class ConnectionFailed(SoundchartsError):
 
 
 class HostNotFound(ConnectionFailed):
-    """Say that DNS does not know the host, or does not answer."""
+    """DNS does not know the host, or does not answer."""
 
     code = "dns_failed"
     default_message = (
-        "The host name of Soundcharts was not found. Check the address in the settings, and DNS."
+        "The host name of Soundcharts was not found. Check the address in the settings and the DNS."
     )
 
 
 class ConnectionRefused(ConnectionFailed):
-    """Say that the host is there, and nothing listens at that port."""
+    """The host is up, but nothing listens on that port."""
 
     code = "connection_refused"
     default_message = (
-        "Soundcharts refused the connection. Check the address in the settings, its port and the firewall."
+        "Soundcharts refused the connection. Check the address and port in the settings, and the firewall."
     )
 
 
 class ConnectTimedOut(ConnectionFailed):
-    """Say that no connection came about in time."""
+    """No connection was made in time."""
 
     code = "connect_timeout"
     default_message = "Soundcharts did not accept a connection in time. Check the network and the firewall."
 
 
 class TlsFailed(ConnectionFailed):
-    """Say that the connection would not be secure: a bad certificate, or no TLS at all."""
+    """The connection is not secure: a bad certificate, or no TLS at all."""
 
     code = "tls_failed"
     default_message = (
@@ -116,10 +116,10 @@ class TlsFailed(ConnectionFailed):
 
 
 class ProxyFailed(ConnectionFailed):
-    """Say that the proxy on the way cannot be reached, or refuses to pass us on."""
+    """The proxy cannot be reached, or refuses the call."""
 
     code = "proxy_failed"
-    default_message = "The proxy on the way to Soundcharts did not work. Check the proxy in the settings."
+    default_message = "The proxy to Soundcharts failed. Check the proxy in the settings."
 
 
 class DeadlineExceeded(SoundchartsError):
@@ -157,9 +157,9 @@ class TruncatedResponse(InvalidResponse):
 
 
 class IncompleteResponse(InvalidResponse):
-    """Say that an answer is readable but not whole: it names errors, or lacks items that it promises.
+    """A readable answer is incomplete: it names errors, or lacks items that it promises.
 
-    Such an answer proves no absence. What it did bring may be used: `page` holds that of a list.
+    It does not prove that anything is absent. Its content may be used: for a list, `page` holds it.
     """
 
     code = "incomplete_response"
@@ -207,9 +207,9 @@ class QuotaExhausted(SoundchartsError):
 
 
 class QuotaReserved(SoundchartsError):
-    """Say that the calls remaining are reserved for manual fetches.
+    """The calls remaining are reserved for manual fetches.
 
-    Raised before a call of bulk work starts, so nothing is spent.
+    Raised before a bulk call starts, so nothing is spent.
     """
 
     code = "quota_reserved"
@@ -244,14 +244,14 @@ class NotFound(SoundchartsError):
 
 
 class AmbiguousIsrc(SoundchartsError):
-    """Say that an ISRC stands for several recordings (410): another identifier is needed."""
+    """Several recordings share an ISRC (410): use another identifier."""
 
     code = "ambiguous_isrc"
     default_message = "This ISRC belongs to several recordings. Use the Soundcharts UUID instead."
 
 
 class Moved(SoundchartsError):
-    """Say that Soundcharts answers for this song with another one: the two were merged.
+    """Soundcharts answered with another song: the two were merged.
 
     `new_uuid` is the uuid of the other song; `song` is that song, None if the answer only named it
     (a redirect).
@@ -276,7 +276,7 @@ class Moved(SoundchartsError):
         self.song = song
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What exceptions do by themselves would leave the new uuid out.
+        # The default would lose the new uuid.
         return partial(type(self), self.message, new_uuid=self.new_uuid), (), self.__dict__
 
 

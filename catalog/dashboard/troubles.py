@@ -93,7 +93,7 @@ def parts_in_trouble(found: Health, *, now: datetime, waiting: int) -> Iterator[
         yield Trouble(
             Level.DANGER,
             "Soundcharts cannot be called",
-            what_to_do="Its settings cannot be used: have them corrected.",
+            what_to_do="Its settings are invalid. Ask an operator to correct them.",
             details=found.unusable_settings,
         )
     if found.is_broker_answering is False:
@@ -104,10 +104,10 @@ def parts_in_trouble(found: Health, *, now: datetime, waiting: int) -> Iterator[
     for name, failed_at, reference in found.failing:
         yield Trouble(
             Level.DANGER,
-            f"{name} meets an unexpected error {_for(failed_at, now)}",
-            explain("internal_error").meaning,
-            "Give the reference to those who look after Liner Notes.",
-            details=f"Reference for the logs: {reference}",
+            f"{name} failing {_for(failed_at, now)}",
+            "It hits an unexpected error on every run.",
+            "Give the reference to an operator.",
+            details=f"Log reference: {reference}",
         )
     if not found.workers:
         yield _no_worker(found, now=now, waiting=waiting)
@@ -121,8 +121,8 @@ def _no_worker(found: Health, *, now: datetime, waiting: int) -> Trouble:
         Level.DANGER if waiting else Level.WARNING,
         f"No worker online{since}",
         waits or "No task can start.",
-        "Have a worker started.",
-        details="Start one, or see docs/operations.md:",
+        "Ask an operator to start a worker.",
+        details="See docs/operations.md, or run:",
         command="celery -A config worker",
     )
 
@@ -134,9 +134,9 @@ def _beat_trouble(found: Health, now: datetime) -> Iterator[Trouble]:
         yield Trouble(
             Level.WARNING,
             f"Scheduler offline{since}",
-            "Nothing refreshes automatically, and tasks that lost their worker wait.",
-            "Have the scheduler started.",
-            details="Start exactly one, or see docs/operations.md:",
+            "Automatic refreshes and interrupted tasks are on hold.",
+            "Ask an operator to start the scheduler.",
+            details="Start exactly one. See docs/operations.md, or run:",
             command="celery -A config beat",
         )
         return
@@ -147,7 +147,7 @@ def _beat_trouble(found: Health, now: datetime) -> Iterator[Trouble]:
             f"{title} was due {due:%-d %b, %H:%M} UTC.",
             "Run it from the schedule.",
             address=reverse("admin:catalog_refreshpolicy_changelist"),
-            details="The scheduler's log says why.",
+            details="See the scheduler's log for the cause.",
         )
     # Where there never was one, the first is still to come.
     is_swept = found.swept_at is None or now - found.swept_at <= 2 * interval + SWEEP_PATIENCE
@@ -155,9 +155,9 @@ def _beat_trouble(found: Health, now: datetime) -> Iterator[Trouble]:
         yield Trouble(
             Level.WARNING,
             f"Housekeeping overdue {_for(found.swept_at, now)}",
-            "The workers are online and too busy, or stuck.",
-            "Have more workers started.",
-            details="Look into the workers' logs, or start more:",
+            "The workers are online, but busy or stuck.",
+            "Ask an operator to start more workers.",
+            details="Check the workers' logs, or start more:",
             command="celery -A config worker",
         )
 
@@ -267,11 +267,11 @@ def _standing_still(
         count = len(since)
         yield Trouble(
             Level.WARNING,
-            f"{plural(count, 'task')} {'stands' if count == 1 else 'stand'} still",
-            f"Nothing was done {_for(min(since), now)}.",
-            "Have a look at the workers, or start more.",
+            f"{plural(count, 'task')} stalled",
+            f"No progress {_for(min(since), now)}.",
+            "Ask an operator to check the workers, or to start more.",
             address=_tasks(),
-            details="Busy workers come to a task in turn; look into their logs for one that is stuck.",
+            details="Busy workers take tasks in turn. Check the workers' logs for one that is stuck.",
         )
 
 

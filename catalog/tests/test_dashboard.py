@@ -308,7 +308,10 @@ def test_when_all_is_well_there_is_one_calm_line(viewer_client, all_is_well):
 def test_a_silent_worker_is_a_trouble_that_says_what_to_do(viewer_client, all_is_well):
     Heartbeat.objects.filter(kind="worker").update(seen_at=Now() - timedelta(minutes=4))
     part = viewer_client.get(address("dashboard_health"))
-    assert "No worker online for 4 minutes. No task can start. Have a worker started." in words_of(part)
+    assert (
+        "No worker online for 4 minutes. No task can start. Ask an operator to start a worker."
+        in words_of(part)
+    )
     assertContains(part, "celery -A config worker</code>")
 
 
@@ -316,7 +319,7 @@ def test_a_silent_worker_is_a_trouble_that_says_what_to_do(viewer_client, all_is
 def test_a_site_where_nothing_was_ever_seen_says_how_to_start_it(viewer_client, broker):
     said = words_of(viewer_client.get(address("dashboard_health")))
     assert "No worker online. No task can start." in said
-    assert "Scheduler offline. Nothing refreshes automatically" in said
+    assert "Scheduler offline. Automatic refreshes and interrupted tasks are on hold." in said
 
 
 @pytest.mark.django_db

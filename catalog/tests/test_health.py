@@ -114,7 +114,10 @@ def test_calls_and_the_tasks_that_wait_for_them_are_one_trouble(said, make_track
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("authentication_failed", "Credentials refused. 1 task paused. Have the API keys corrected"),
+        (
+            "authentication_failed",
+            "Credentials refused. 1 task paused. Ask an operator to correct the API keys",
+        ),
         ("quota_exhausted", "No calls left. 1 task paused."),
         ("answers_unreadable", "Answers make no sense. 1 task paused."),
         ("forbidden", "Not in the plan. 1 task paused."),
@@ -142,7 +145,7 @@ def test_refused_credentials_are_told_until_an_answer_comes(said):
 def test_settings_that_cannot_be_used_are_told_without_their_secrets(said, settings):
     settings.SOUNDCHARTS_API_URL = "https://user:password@api.example"
     words = said()
-    assert "Soundcharts cannot be called. Its settings cannot be used: have them corrected." in words
+    assert "Soundcharts cannot be called. Its settings are invalid. Ask an operator to correct them." in words
     assert OK not in words
     assert "password@" not in words
 
@@ -163,7 +166,7 @@ def test_a_rate_limit_is_told_while_tasks_wait_for_it(said, job):
 
 def test_no_worker_while_work_waits_is_worse_than_no_worker(said, viewer_client, job):
     Heartbeat.objects.filter(kind="worker").delete()
-    assert "No worker online. 1 task waits. Have a worker started." in said()
+    assert "No worker online. 1 task waits. Ask an operator to start a worker." in said()
     assert viewer_client.get(reverse("dashboard_health")).context["health"].troubles[0].kind == "danger"
     jobs.cancel_job(job)
     assert viewer_client.get(reverse("dashboard_health")).context["health"].troubles[0].kind == "warning"
@@ -175,7 +178,7 @@ def test_a_task_that_nobody_works_on_is_told(said, job, is_running):
         jobs.claim_chunk(job.pk, owner="a worker")
     assert OK in said()
     grow_old(job, minutes=12)
-    assert "1 task stands still. Nothing was done for 12 minutes." in said()
+    assert "1 task stalled. No progress for 12 minutes." in said()
     assert OK not in said()
 
 
@@ -250,8 +253,8 @@ def test_what_meets_unexpected_errors_is_told_until_it_works_again(said, kind, n
     rows = Heartbeat.objects.filter(kind=kind)
     rows.update(failed_at=timezone.now() - timedelta(minutes=3), reference="1a2b3c4d")
     words = said()
-    assert f"{name} meets an unexpected error for 3 minutes." in words
-    assert "Reference for the logs: 1a2b3c4d" in words
+    assert f"{name} failing for 3 minutes." in words
+    assert "Log reference: 1a2b3c4d" in words
     assert OK not in words
     rows.update(failed_at=None, reference="")
     assert OK in said()

@@ -37,7 +37,7 @@ def test_thirty_unknown_rows_pause_the_import_with_the_rest_untried(simulator, b
     assert "30 API calls used so far; the other 970 rows would use about 970 more." in job.error_message
     assertContains(
         staff_client.get(reverse("admin:catalog_metadatafetchtask_change", args=(job.pk,))),
-        "goes on to the end without asking again",
+        "runs to the end without pausing again",
     )
 
 
