@@ -165,7 +165,7 @@ def hanging(tmp_path, *, is_deaf: bool, soft: int, hard: int) -> dict[str, str]:
 @pytest.mark.django_db(transaction=True)
 def test_a_task_that_takes_too_long_ends_cleanly_and_says_so_on_its_job(simulator, broker, tmp_path):
     tracks = add_tracks(simulator, 25)
-    with workers(tmp_path, **hanging(tmp_path, is_deaf=False, soft=3, hard=300)) as (worker,):
+    with workers(tmp_path, **hanging(tmp_path, is_deaf=False, soft=10, hard=300)) as (worker,):
         (child,) = worker.children()
         job = jobs.request_metadata([track.pk for track in tracks]).job
         wait_until(lambda: MetadataFetchTask.objects.get(pk=job.pk).error_code == "internal_error")
@@ -183,7 +183,7 @@ def test_a_task_that_takes_too_long_ends_cleanly_and_says_so_on_its_job(simulato
 @pytest.mark.django_db(transaction=True)
 def test_a_task_that_hangs_for_good_is_killed_and_another_worker_goes_on(simulator, broker, tmp_path):
     tracks = add_tracks(simulator, 25)
-    with workers(tmp_path, **hanging(tmp_path, is_deaf=True, soft=2, hard=4)) as (worker,):
+    with workers(tmp_path, **hanging(tmp_path, is_deaf=True, soft=10, hard=15)) as (worker,):
         (child,) = worker.children()
         job = jobs.request_metadata([track.pk for track in tracks]).job
         wait_until(lambda: worker.children() not in ([], [child]))
