@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -122,7 +123,7 @@ class TokenAuthorization:
             with self._transport.send(
                 "POST", credentials.auth_url, auth=_basic_auth(credentials), data=form, seconds=seconds
             ) as response:
-                error = _token_error(response, path=path)
+                error = _token_error(response, path=path, read=lambda: self._transport.read_body(response))
                 if error is not None:
                     raise error
                 return parse_token(decode_json(self._transport.read_body(response)))
@@ -135,11 +136,14 @@ def _basic_auth(credentials: OAuthCredentials) -> HeaderAuth:
     return HeaderAuth({"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()})
 
 
-def _token_error(response: requests.Response, *, path: str) -> SoundchartsError | None:
-    """Return what a refusal of the auth server means.
+def _token_error(
+    response: requests.Response, *, path: str, read: Callable[[], bytes]
+) -> SoundchartsError | None:
+    """Return the error that an answer of the auth server means, None for a success.
 
-    Any 4xx but 408, 425 and 429 is about the client or the address of the auth server. It must never become
-    NotFound or InvalidRequest, which would be held against the song that was asked for.
+    A refusal is about the client, or about the address of the auth server. It is JSON (RFC 6749, section 5.2)
+    or empty; a page beside any status but 401 comes from a gateway, so it is an outage. No refusal may become
+    NotFound or InvalidRequest, which would be held against the song.
     """
     status = response.status_code
     if 200 <= status < 300:
@@ -149,9 +153,24 @@ def _token_error(response: requests.Response, *, path: str) -> SoundchartsError 
     if was_not_taken(status):
         return UpstreamUnavailable(status=status, path=path)
     if 400 <= status < 500:
+        if status != 401 and _is_page(read):
+            return UpstreamUnavailable(
+                f"A gateway or proxy answered instead of Soundcharts' auth server (HTTP {status}).",
+                status=status,
+                path=path,
+            )
         return AuthenticationFailed(
             "Soundcharts gives us no access token. Check the OAuth client, its secret and the auth URL.",
             status=status,
             path=path,
         )
     return InvalidResponse(status=status, path=path)
+
+
+def _is_page(read: Callable[[], bytes]) -> bool:
+    body = read()
+    try:
+        decode_json(body)
+    except InvalidResponse:
+        return bool(body.strip())
+    return False

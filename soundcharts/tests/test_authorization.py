@@ -179,6 +179,24 @@ def test_token_that_does_not_come_is_the_error_of_the_call(
     assert type(raised.value) is kind
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
+def test_a_gateways_page_in_place_of_a_token_is_an_outage(api: responses.RequestsMock, status: int) -> None:
+    api.post(AUTH_URL, status=status, body="<html><h1>Blocked</h1></html>")
+
+    with pytest.raises(UpstreamUnavailable) as raised:
+        oauth_client().get("/x")
+
+    assert (raised.value.status, raised.value.path) == (status, "/oauth/token")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refusal_in_json_is_about_the_client(api: responses.RequestsMock, status: int) -> None:
+    api.post(AUTH_URL, status=status, json={"error": "invalid_client"})
+
+    with pytest.raises(AuthenticationFailed):
+        oauth_client().get("/x")
+
+
 @pytest.mark.parametrize("status", [408, 425, 500, 503])
 def test_failure_to_get_a_token_is_retried_like_a_call(
     api: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch, status: int
