@@ -21,7 +21,7 @@ def check_encoding(*, databases: Sequence[str] | None = None, **kwargs: Any) -> 
             messages.append(
                 Error(
                     f'The database "{name}" stores text as {encoding}, which cannot hold every name.',
-                    hint=f"Make one in UTF-8: CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0.",
+                    hint=f"Create one in UTF-8: CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0.",
                     id="catalog.E001",
                 )
             )
@@ -62,8 +62,8 @@ def check_addresses(**kwargs: Any) -> list[CheckMessage]:
     """Warn where the keys travel in the clear to another machine."""
     return [
         Warning(
-            f"{name} begins with http://, so that the keys travel in the clear.",
-            hint="Use https://, except for a test server on a network of your own.",
+            f"{name} begins with http://, so the keys are sent unencrypted.",
+            hint="Use https://, except for a test server on your own network.",
             id="catalog.W001",
         )
         for name in ("SOUNDCHARTS_API_URL", "SOUNDCHARTS_AUTH_URL")

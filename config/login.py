@@ -99,11 +99,7 @@ def tell_of_ended_session(get_response: Callable[[HttpRequest], HttpResponse]) -
         if request.user.is_authenticated:
             kept_forms.forget(request, address=request.get_full_path())
         elif is_to_log_in:
-            todo = (
-                "Log in: what you sent is kept."
-                if kept_forms.keep(request)
-                else "Log in, and do it once more."
-            )
+            todo = "Log in: your entries are kept." if kept_forms.keep(request) else "Log in and try again."
             messages.warning(request, f"Your session had ended, so nothing was done. {todo}")
         return response
 

@@ -28,11 +28,11 @@ env = environ.Env()
 # Empty: no file is read, so that tests and the demo depend on nothing that lies around.
 if env_file := os.environ.get("ENV_FILE", str(BASE_DIR / ".env")):
     if "ENV_FILE" in os.environ and not Path(env_file).is_file():
-        raise ImproperlyConfigured("ENV_FILE must be the path of a file, or empty to read none.")
+        raise ImproperlyConfigured("ENV_FILE must be the path of an existing file, or empty.")
     try:
         env.read_env(env_file)
     except (OSError, ValueError):
-        raise ImproperlyConfigured(f"{env_file} cannot be read as text in UTF-8.") from None
+        raise ImproperlyConfigured(f"{env_file} cannot be read as UTF-8 text.") from None
 
 
 def _text(name: str, default: str | None = None) -> str:
@@ -189,7 +189,7 @@ def _database() -> dict[str, Any]:
             # IMMEDIATE takes the write lock at BEGIN: a deferred transaction that reads and then writes
             # fails at once with "database is locked", whatever the timeout.
             if database["NAME"] != ":memory:" and not Path(database["NAME"]).absolute().parent.is_dir():
-                raise ImproperlyConfigured("DATABASE_URL names a file in a folder that does not exist.")
+                raise ImproperlyConfigured("DATABASE_URL points to a folder that does not exist.")
             options |= {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",
@@ -216,9 +216,7 @@ VAR_DIR = Path(_text("VAR_DIR", str(BASE_DIR / "var")))
 try:
     VAR_DIR.mkdir(parents=True, exist_ok=True)
 except OSError as _error:
-    raise ImproperlyConfigured(
-        f"VAR_DIR must be a folder that can be made and written to: {_error.strerror}."
-    ) from None
+    raise ImproperlyConfigured(f"VAR_DIR must be a writable folder: {_error.strerror}.") from None
 
 # --- The site -----------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ class EndlessPages(SoundchartsError):
     """Say that a series went on over more pages than there can be."""
 
     code = "endless_pages"
-    default_message = "Soundcharts announced more pages of figures than there can be."
+    default_message = "Soundcharts announced more pages of figures than are possible."
 
 
 def divided(start: date, end: date, *, longest: int) -> list[tuple[date, date]]:
@@ -203,7 +203,7 @@ class AudienceFetcher:
                 },
             )
             if page.unreadable and not page.items:
-                raise InvalidResponse(f"Soundcharts sent no figure that can be read: {page.unreadable[0]}.")
+                raise InvalidResponse(f"Soundcharts sent no readable figure: {page.unreadable[0]}.")
             yield page
             offset = max(page.next_offset or 0, offset + 1)
 

@@ -52,12 +52,12 @@ _CERTIFICATE_FAULTS = {
     64: "belongs to another address. Check the address in the settings.",
 }
 _UNTRUSTED = (
-    "is signed by nobody whom we trust. If a proxy on the way signs for Soundcharts, set its CA certificate."
+    "is not signed by a trusted authority. Behind a proxy that re-signs, set the proxy's CA certificate."
 )
 
 _REFUSALS_OF_PROXIES = {
     403: "The proxy does not allow connections to Soundcharts.",
-    407: "The proxy refused our user or password.",
+    407: "The proxy refused the user or password.",
     502: "The proxy could not reach Soundcharts.",
     503: "The proxy could not reach Soundcharts.",
     504: "The proxy did not reach Soundcharts in time.",
@@ -67,7 +67,7 @@ _Address = tuple[int, int, int, str, Any]
 
 
 def too_large() -> InvalidResponse:
-    return InvalidResponse("Soundcharts sent an answer that is larger than any that makes sense.")
+    return InvalidResponse("Soundcharts sent an answer that is too large.")
 
 
 def proxy_refusal(status: int) -> ProxyFailed:
@@ -227,7 +227,7 @@ class _BoundedConnection(HTTPConnection):
             if refused:
                 raise proxy_refusal(int(refused[1])) from None
             raise ProxyFailed(
-                "The proxy broke the connection, or is no proxy. Check the proxy in the settings."
+                "The proxy broke the connection, or is not a proxy. Check the proxy in the settings."
             ) from None
 
 
@@ -298,7 +298,7 @@ def _resolve(host: str, port: int) -> list[_Address]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
-            raise HostNotFound("No DNS server said where Soundcharts is. Check this machine's DNS.") from None
+            raise HostNotFound("No DNS server answered. Check this machine's DNS.") from None
         raise HostNotFound from None
     except UnicodeError:
         raise HostNotFound from None

@@ -33,7 +33,7 @@ REACH = (
     ("", "What is new (the last 90 days at first)"),
     ("180", "180 days"),
     ("365", "A year"),
-    (GAPS, "Only days that are missing"),
+    (GAPS, "Only missing days"),
 )
 
 

@@ -63,9 +63,9 @@ def what_became_of(entry: LogEntry, kind: str) -> str:
     """Return a sentence on a thing that is gone: its name, and who deleted it and when, if known."""
     name = f"{capfirst(kind)} “{entry.object_repr}”"
     if entry.action_flag != DELETION:
-        return f"{name} doesn’t exist any more. It was removed, and nothing says by whom."
+        return f"{name} no longer exists. There is no record of who removed it."
     # What the log of a track's deletion keeps beside its name.
     detail = f" ({entry.change_message})" if entry.change_message.startswith("UUID ") else ""
     who = entry.user.get_full_name() or entry.user.get_username()
     when = date_format(timezone.localtime(entry.action_time), "DATETIME_FORMAT")
-    return f"{name}{detail} was deleted by {who}, {when}."
+    return f"{name}{detail} was deleted by {who} on {when}."

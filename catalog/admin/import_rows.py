@@ -110,7 +110,7 @@ class ImportReportMixin(ModelAdmin):
             done = f"{plural(count, 'unknown ISRC')} will be checked again in {RECHECK_HOURS[0]} hours."
         if count:
             self.log_change(request, job, done)
-        messages.success(request, done) if count else messages.info(request, "There was nothing to change.")
+        messages.success(request, done) if count else messages.info(request, "Nothing was changed.")
         return HttpResponseRedirect(job_address(job))
 
     def _import_to_show(self, request: HttpRequest, job_id: int) -> MetadataFetchTask:

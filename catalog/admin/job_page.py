@@ -259,7 +259,7 @@ def _announcement(job: MetadataFetchTask, status: ShownStatus, *, is_saving: boo
     """Return what a screen reader is told: only steps and changes of state, not every number."""
     words = f"Task {job.pk} {status.head[0].lower()}{status.head[1:]}"
     if is_saving:
-        return f"{words}; what is under way is still saved."
+        return f"{words}; answers in progress are still saved."
     if not job.is_active:
         return f"{words}: {job.outcome_sentence}."
     step = job.progress_percent // ANNOUNCED_STEP * ANNOUNCED_STEP

@@ -269,7 +269,7 @@ def _resume(request: HttpRequest, job: MetadataFetchTask) -> MetadataFetchTask:
     else:
         messages.warning(
             request,
-            f"Task #{job.pk} is resumed and waits: the queue is unavailable. "
+            f"Task #{job.pk} is resumed, but the queue is unavailable. "
             "It starts within a minute once the queue is back.",
         )
     return job

@@ -11,7 +11,7 @@ def key_in(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
-TOO_MANY_TICKED = f"At most {LARGEST_SELECTION:,} tracks can be ticked at once: use a filter and select all."
+TOO_MANY_TICKED = f"You can tick at most {LARGEST_SELECTION:,} tracks. Use a filter and select all."
 
 
 class TooManyKeys(ValueError):

@@ -120,7 +120,7 @@ class SharedForm(forms.Form):
             return
         self._conflicting.append(name)
         theirs = Truncator(self._words(name, self._now(name))).chars(_LONGEST_SHOWN)
-        words = f"Someone else has changed this meanwhile, to “{theirs}”."
+        words = f"Someone else changed this to “{theirs}”."
         self.add_error(name, f"{words} Choose which value to keep.")
 
     def _keep_current(self, name: str) -> None:

@@ -30,15 +30,13 @@ class TrackDeletion:
         """Ask first, with the selection in one field; once confirmed, delete exactly that."""
         keys = list(queryset.order_by("pk").values_list("pk", flat=True)[: LARGEST_SELECTION + 1])
         if not keys:
-            messages.warning(
-                request, "None of the selected tracks is in this list any more. Nothing was deleted."
-            )
+            messages.warning(request, "The selected tracks are no longer in this list. Nothing was deleted.")
             return None
         if len(keys) > LARGEST_SELECTION:
             messages.error(
                 request,
-                f"Nothing was deleted: at most {LARGEST_SELECTION:,} tracks can be deleted at once. "
-                "Narrow the list by a filter first.",
+                f"Nothing was deleted. You can delete at most {LARGEST_SELECTION:,} tracks at once. "
+                "Filter the list first.",
             )
             return None
         if not request.POST.get("post"):
@@ -103,7 +101,7 @@ class TrackDeletion:
 def _lost_with(keys: list[int]) -> list[tuple[str, int]]:
     """Return what is deleted with tracks, as words and counts, without what they do not have."""
     counts = [
-        ("entries of their history", TrackChange.objects.filter(track__in=keys).count()),
-        ("series of audience figures", TrackAudience.objects.filter(track__in=keys).count()),
+        ("history entries", TrackChange.objects.filter(track__in=keys).count()),
+        ("audience series", TrackAudience.objects.filter(track__in=keys).count()),
     ]
     return [(words, count) for words, count in counts if count]

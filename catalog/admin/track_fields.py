@@ -83,7 +83,7 @@ class ReleaseDateField(forms.DateField):
 
     default_error_messages = {
         "invalid": "Use YYYY-MM-DD, for example 2019-03-29.",
-        "implausible": f"Use a date from {FIRST_YEAR} on, at most {MOST_YEARS_AHEAD} years ahead.",
+        "implausible": f"Use a date from {FIRST_YEAR} to {MOST_YEARS_AHEAD} years ahead.",
     }
     input_formats = (
         *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y"),

@@ -103,7 +103,7 @@ class TrackPage(SharedPage, RefusingAdmin):
             edited = [name for name in form.changed_data if name in METADATA_FIELDS]
             obj.save(update_fields=[*edited, "edited_fields", "updated_at"])
             for label, value in form.replaced:
-                words = f"{label}: a fetch had changed it to “{value}” meanwhile. Your value was kept."
+                words = f"{label}: a fetch changed it to “{value}” while you edited. Your value was kept."
                 messages.warning(request, words)
         else:
             obj.save()
@@ -230,7 +230,7 @@ class TrackPage(SharedPage, RefusingAdmin):
                 ),
             )
         elif not adoption.is_adopted:
-            messages.info(request, "Nothing to adopt: this track is not moved.")
+            messages.info(request, "Nothing to adopt: this track has not moved.")
         else:
             self.log_change(request, track, f"Adopted UUID {track.uuid} in place of {before.uuid}")
             if adoption.changes:

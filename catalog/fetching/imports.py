@@ -39,8 +39,8 @@ LIST_PAGE = 100
 # A first page that somebody has looked at is used for their import if it is not older than this.
 PAGE_KEPT_MINUTES = 30
 REPEATED = (
-    "From here on Soundcharts lists songs that this import has listed already. The import stopped here: "
-    "further pages would bring nothing new."
+    "From here on, Soundcharts repeats songs of this import. The import stopped, because more pages would "
+    "bring nothing new."
 )
 
 
@@ -67,7 +67,7 @@ def import_page(
     if shortfall is None and (missing := count_missing(page, offset=offset, limit=limit)):
         # Smaller pages than were asked for would cost more calls than the price said.
         shortfall = IncompleteResponse(
-            f"Soundcharts sent {plural(limit - missing, 'song')} of a page where it promised {limit:,}."
+            f"Soundcharts sent {plural(limit - missing, 'song')} on a page where it promised {limit:,}."
         )
     listed = page
     try:

@@ -273,8 +273,8 @@ def _pause_if_all_unknown(job: MetadataFetchTask) -> None:
     job.refresh_from_db()
     left = job.remaining_tracks
     reason = (
-        f"Soundcharts knows none of the first {job.processed_tracks:,} rows. Check that the right column "
-        "was read, and that it holds ISRCs or Soundcharts UUIDs, not other identifiers. "
+        f"None of the first {job.processed_tracks:,} rows were found. Check that the list uses the right "
+        "column, with ISRCs or Soundcharts UUIDs. "
         f"{plural(job.api_calls, 'API call')} used so far; "
         f"the other {plural(left, 'row')} would use about {count_import_calls(job, left):,} more."
     )

@@ -41,7 +41,7 @@ _BY_STATE = {
 _BY_TEXT = {
     "disk is full": "The database's disk is full.",
     "is locked": "The database was locked for too long.",
-    "readonly database": "The database cannot be written to.",
+    "readonly database": "The database is read-only.",
 }
 
 
@@ -113,7 +113,7 @@ def _note(
         wanted.update(internal_errors=tries)
         if tries >= INTERNAL_TRIES:
             logger.error("job %s: paused, reference %s", job.pk, error.reference)
-            reason = f"{error} It was tried {INTERNAL_TRIES} times."
+            reason = f"{error} It failed {INTERNAL_TRIES} times."
             if has_event:
                 with suppress(IllegalTransition):
                     pause_job(job, code=INTERNAL_ERROR, reason=reason)
@@ -122,7 +122,7 @@ def _note(
             return
         is_whole_job = chunk is None or error.is_about_job or tries > 1
         what = "This task" if is_whole_job else "Part of this task"
-        text = f"{error} {what} is tried again in {seconds:,} s."
+        text = f"{error} {what} will be retried in {seconds:,} s."
         logger.warning("job %s: tried again in %s s, reference %s", job.pk, seconds, error.reference)
         values: dict[str, Any] = {"error_code": INTERNAL_ERROR, "error_message": text}
         if is_whole_job:
@@ -134,7 +134,7 @@ def _note(
 
 def note_put_aside(job_id: int, error: InternalError) -> None:
     """Note an unexpected error whose tracks already wait in a chunk of their own, while the others go on."""
-    text = f"{error} The tracks concerned are tried again later."
+    text = f"{error} The affected tracks will be retried later."
     with transaction.atomic():
         waits = MetadataFetchTask.objects.filter(
             pk=job_id, status__in=(Status.PENDING, Status.RUNNING)

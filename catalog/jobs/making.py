@@ -43,7 +43,7 @@ class Requested:
         if self.is_joined:
             return f"Already running as task #{job.pk}."
         if not self.is_rung:
-            return f"Task #{job.pk} is saved and waits: the queue is unavailable. {WAITS}"
+            return f"Task #{job.pk} is saved, but the queue is unavailable. {WAITS}"
         return f"Task #{job.pk} is queued."
 
 

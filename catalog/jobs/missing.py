@@ -20,7 +20,7 @@ KNOWN_TRACKS_MISSING = "known_tracks_missing"
 # Known tracks in a row that are not found, after which a job pauses.
 MOST_IN_A_ROW = 30
 PAUSED = (
-    "{count:,} tracks in a row that Soundcharts knew before were not found. "
+    "{count:,} tracks in a row were not found, although Soundcharts knew them before. "
     "Check a few of them at Soundcharts, then resume."
 )
 

@@ -86,7 +86,9 @@ def note_rechecked(job: MetadataFetchTask, tracks: Mapping[str, int]) -> None:
         rows = ImportRow.objects.filter(
             job_id=job.request["recheck_of"], outcome=ImportRow.Outcome.NOT_FOUND, item=item
         )
-        rows.update(recheck_at=None, track_id=track_id, message=f"Unknown at first; found by task #{job.pk}.")
+        rows.update(
+            recheck_at=None, track_id=track_id, message=f"Not found at first; found later by task #{job.pk}."
+        )
 
 
 def recheck_import(job_id: int) -> bool:
@@ -106,7 +108,7 @@ def recheck_import(job_id: int) -> bool:
         requested = request_list_import(
             [Entry(row.line or row.number, row.item, identifier_in(row.item)) for row in due],
             parent=job,
-            title=f"Unknown ISRCs of import #{job.pk}, checked again",
+            title=f"Recheck of unknown ISRCs from import #{job.pk}",
             extra={"recheck_of": job.pk},
         )
         if requested.is_joined:
@@ -134,7 +136,7 @@ def _without_known(job: MetadataFetchTask, rows: list[ImportRow]) -> list[Import
             left.append(row)
             continue
         ImportRow.objects.filter(pk=row.pk).update(
-            recheck_at=None, track_id=track_id, message="Unknown at first; here since then."
+            recheck_at=None, track_id=track_id, message="Not found at first; added since then."
         )
     return left
 

@@ -13,8 +13,8 @@ UNREADABLE = "answers_unreadable"
 UNREADABLE_BATCHES = 3
 
 PAUSED = (
-    "Soundcharts, or something between us and it, sends answers that cannot be read or are incomplete, one "
-    "after the other. What came is saved, the rest is untried. Resume when it answers well again."
+    "Several answers in a row were unreadable or incomplete. They came from Soundcharts or from a proxy. "
+    "Complete answers are saved. Resume the task when the problem is solved."
 )
 
 # Codes of failures that are answers: Soundcharts said something that was understood.

@@ -111,11 +111,11 @@ class FetchCommand(BaseCommand):
             MetadataFetchTask.objects.filter(pk__gt=newest, requested_by=None).order_by("pk").first()
         )
         if job is None:
-            return "Stopped. No task was made, and no call was spent."
+            return "Stopped. No task was created, and no call was used."
         job.refresh_from_db()
         if not job.is_active or job.status == job.Status.PAUSED:
             return f"Stopped. Task #{job.pk} is {job.status_label.lower()}."
-        return f"Stopped following. Task #{job.pk} goes on in the workers."
+        return f"Stopped following. Task #{job.pk} continues in the workers."
 
     def _fetch_one(self, options: dict[str, Any]) -> None:
         uuid = options["track_uuid"]

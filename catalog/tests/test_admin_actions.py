@@ -199,7 +199,7 @@ def test_without_the_broker_the_job_is_saved_and_says_what_it_waits_for(
 
     job = MetadataFetchTask.objects.get()
     assert (job.status, job.error_code) == ("pending", "broker_unreachable")
-    assertContains(page, f"Task #{job.pk} is saved and waits: the queue is unavailable.")
+    assertContains(page, f"Task #{job.pk} is saved, but the queue is unavailable.")
 
 
 @pytest.mark.django_db

@@ -256,7 +256,7 @@ def test_a_dialog_about_missing_days_says_when_there_is_none(staff_client, make_
     for chosen, is_nothing in ((whole, True), (track, False)):
         query = {"track": chosen.pk} if is_one else {"_selected_action": chosen.pk}
         price = staff_client.get(dialog_address("audience_price", days="gaps", **query))
-        said = "No series lacks a day in between on Spotify. Nothing would be fetched"
+        said = "No series on Spotify has missing days. Nothing to fetch"
         assert (said in price.content.decode(), "data-nothing" in price.content.decode()) == (is_nothing,) * 2
 
 

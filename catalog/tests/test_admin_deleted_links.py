@@ -34,7 +34,7 @@ def test_a_deleted_track_is_named_with_who_deleted_it_and_when(staff_client, gon
 
     assertRedirects(page, LIST)
     when = date_format(timezone.localtime(LogEntry.objects.get().action_time), "DATETIME_FORMAT")
-    assertContains(page, f"Track “Blue – Ada” (UUID {gone.uuid}) was deleted by staff, {when}.")
+    assertContains(page, f"Track “Blue – Ada” (UUID {gone.uuid}) was deleted by staff on {when}.")
 
 
 @pytest.mark.django_db
@@ -90,7 +90,7 @@ def test_a_task_that_was_pruned_is_named_by_what_is_left_of_it(staff_client, sta
 
     page = staff_client.get(address, follow=True)
 
-    assertContains(page, f"Fetch task “{title}” doesn’t exist any more. It was removed")
+    assertContains(page, f"Fetch task “{title}” no longer exists. There is no record of who removed it.")
 
 
 @pytest.mark.django_db

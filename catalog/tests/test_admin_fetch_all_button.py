@@ -157,7 +157,7 @@ def test_without_ticks_the_dialog_is_about_all_that_the_filter_matches(
 
     dialog = staff_client.get(reverse(f"admin:catalog_track_{button}"), query)
 
-    assertContains(dialog, f"No track is ticked, so this is about the whole filtered list: <strong>{words}")
+    assertContains(dialog, f"No track is ticked, so this covers the whole filtered list: <strong>{words}")
     words = f"<strong>{count} track{'' if count == 1 else 's'}</strong>"
     assertContains(dialog, words if count else "No tracks match.")
     assert ("data-nothing" in dialog.content.decode()) is (count == 0)
@@ -192,7 +192,7 @@ def test_a_forged_filter_is_refused_ticked_or_not(staff_client, tracks, broker, 
     ticks = {"_selected_action": tracks[0].pk} if is_ticked else {}
     address = f"{reverse(f'admin:catalog_track_{button}')}?{urlencode(query | ticks)}"
 
-    assertContains(staff_client.get(address), "Nothing can be fetched like this")
+    assertContains(staff_client.get(address), "Close this and correct the list's filter")
     staff_client.post(address, {"_form_submitted": "on", "platforms": ["spotify"]})
 
     assert MetadataFetchTask.objects.count() == 0
@@ -203,7 +203,7 @@ def test_a_forged_filter_is_refused_ticked_or_not(staff_client, tracks, broker, 
 def test_more_ticks_than_a_selection_holds_are_refused(staff_client, tracks, broker, button):
     address = f"{reverse(f'admin:catalog_track_{button}')}?_selected_action=1-99999999"
 
-    assertContains(staff_client.get(address), "At most 10,000 tracks can be ticked at once")
+    assertContains(staff_client.get(address), "You can tick at most 10,000 tracks")
     staff_client.post(address, {"_form_submitted": "on", "platforms": ["spotify"]})
 
     assert MetadataFetchTask.objects.count() == 0
@@ -214,7 +214,7 @@ def test_with_nothing_stale_the_dialog_says_that_no_call_would_be_spent(staff_cl
     make_track(metadata_fetched_at=timezone.now())
 
     dialog = staff_client.get(address())
-    assertContains(dialog, "Nothing would be fetched and no call spent.")
+    assertContains(dialog, "Nothing to fetch, and no call to spend.")
     # What the script takes the button's word from.
     assertContains(dialog, "data-nothing")
 
@@ -263,7 +263,7 @@ def test_a_filter_that_makes_no_sense_has_no_price_and_makes_no_job(staff_client
     dialog = staff_client.get(address(tracks[0].pk, select_across="1", **query))
     answer = click(staff_client, tracks[0].pk, select_across="1", **query)
 
-    assertContains(dialog, "Nothing can be fetched like this")
+    assertContains(dialog, "Close this and correct the list's filter")
     assertNotContains(dialog, "API call")
     assert answer.status_code == 200
     assert MetadataFetchTask.objects.count() == 0
@@ -318,7 +318,7 @@ def test_without_the_broker_the_job_is_saved_and_says_what_it_waits_for(staff_cl
 
     job = MetadataFetchTask.objects.get()
     assert (job.status, job.error_code) == ("pending", "broker_unreachable")
-    assertContains(page, f"Task #{job.pk} is saved and waits: the queue is unavailable.")
+    assertContains(page, f"Task #{job.pk} is saved, but the queue is unavailable.")
 
 
 @pytest.mark.django_db(transaction=True)

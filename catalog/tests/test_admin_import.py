@@ -533,9 +533,9 @@ def test_an_artist_is_searched_for_chosen_and_imported(staff_client, broker, sim
 @pytest.mark.django_db
 def test_the_same_search_again_is_free(staff_client, broker, simulator):
     for _ in range(2):
-        assertContains(search(staff_client, "a"), "Choose one to go on")
+        assertContains(search(staff_client, "a"), "Choose one to continue")
     assert simulator.state.calls == {"artist_search": 1}
-    assertContains(search(staff_client, "zzzz"), "knows no artist whose name fits “<bdi>zzzz</bdi>”")
+    assertContains(search(staff_client, "zzzz"), "No artists match “<bdi>zzzz</bdi>”")
 
 
 @pytest.mark.django_db
@@ -653,7 +653,7 @@ def test_without_the_broker_the_import_is_saved_and_says_what_it_waits_for(staff
 
     job = MetadataFetchTask.objects.get()
     assert (job.status, job.error_code) == ("pending", "broker_unreachable")
-    assertContains(page, f"Task #{job.pk} is saved and waits: the queue is unavailable.")
+    assertContains(page, f"Task #{job.pk} is saved, but the queue is unavailable.")
     assertContains(page, "The queue is unavailable. Nothing is lost")
 
 

@@ -108,7 +108,7 @@ def test_without_the_broker_a_resumed_job_waits_and_says_so(staff_client, job, n
     page = press(staff_client, "resume", job, follow=True)
 
     assert (job.status, job.error_code) == ("pending", "broker_unreachable")
-    assertContains(page, f"Task #{job.pk} is resumed and waits: the queue is unavailable.")
+    assertContains(page, f"Task #{job.pk} is resumed, but the queue is unavailable.")
 
 
 @pytest.mark.django_db
@@ -195,7 +195,7 @@ def test_without_the_broker_a_retry_is_saved_and_says_what_it_waits_for(
 
     retry = MetadataFetchTask.objects.latest("pk")
     assert (retry.status, retry.error_code) == ("pending", "broker_unreachable")
-    assertContains(page, f"Task #{retry.pk} is saved and waits")
+    assertContains(page, f"Task #{retry.pk} is saved, but the queue is unavailable")
 
 
 @pytest.mark.django_db

@@ -87,7 +87,7 @@ def test_progress_goes_on_polling_until_what_was_under_way_is_saved(staff_client
         part = staff_client.get(address)
         assertContains(part, POLLS)
         assertContains(part, STILL_SAVED)
-        assertContains(part, f"Task {job.pk} {end}; what is under way is still saved.")
+        assertContains(part, f"Task {job.pk} {end}; answers in progress are still saved.")
     jobs.release_chunk(chunk)
     part = staff_client.get(progress_of(job))
     assertNotContains(part, POLLS)
@@ -238,7 +238,9 @@ def test_the_page_of_an_import_leads_to_the_job_of_its_metadata(staff_client, br
     work_on_job(job.pk)
 
     follow_up = MetadataFetchTask.objects.latest("pk")
-    assertContains(staff_client.get(page_of(job)), f'Led to <a class="ln-link" href="{page_of(follow_up)}">')
+    assertContains(
+        staff_client.get(page_of(job)), f'Followed by <a class="ln-link" href="{page_of(follow_up)}">'
+    )
 
 
 @pytest.fixture

@@ -258,7 +258,7 @@ def kept_in(page) -> dict[str, list[str]]:
 def test_a_pasted_list_survives_the_end_of_a_session(editor, entries):
     Session.objects.all().delete()
     page = send(editor, IMPORT, {"source": "list", "text": entries, "step": "continue"}, follow=True)
-    assertContains(page, "Your session had ended, so nothing was done. Log in: what you sent is kept.")
+    assertContains(page, "Your session had ended, so nothing was done. Log in: your entries are kept.")
 
     page = log_in_again(editor, page)
 
@@ -326,7 +326,7 @@ def test_no_password_is_kept(editor):
 def test_a_stranger_fills_no_database_with_what_is_kept(client):
     page = client.post(IMPORT, {"text": LIST_OF_ISRCS}, follow=True)
 
-    assertContains(page, "Your session had ended, so nothing was done. Log in, and do it once more.")
+    assertContains(page, "Your session had ended, so nothing was done. Log in and try again.")
     assert Session.objects.count() == 0
 
 
@@ -336,7 +336,7 @@ def test_what_is_too_large_is_said_not_to_be_kept(editor, monkeypatch):
 
     page = send(editor, IMPORT, {"source": "list", "text": LIST_OF_ISRCS}, follow=True)
 
-    assertContains(page, "Log in, and do it once more.")
+    assertContains(page, "Log in and try again.")
 
 
 @pytest.mark.parametrize("method", ["get", "post"])

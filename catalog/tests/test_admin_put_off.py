@@ -75,7 +75,9 @@ def test_audience_leaves_them_out_of_the_stale_too_and_the_price_matches(
     )
     page = act(staff_client, "fetch_audience_of_chosen", tracks, is_whole_list=is_whole_list)
     assertContains(page, "12 tracks selected, on Spotify.")
-    assertContains(page, "Left out of the stale: 2 tracks that Soundcharts did not know last time")
+    assertContains(
+        page, "Not included in stale: 2 tracks, not found last time. Liner Notes fetches them again later."
+    )
     assertContains(page, "Fetch stale audience (about 8 API calls)")
     assertContains(page, "Fetch all (about 12 API calls)")
     act(staff_client, "fetch_audience_of_chosen", tracks, is_whole_list=is_whole_list, fetch="stale")

@@ -48,7 +48,7 @@ def choose(client: Client, track: Track, page, choice: str | None):
 def test_the_second_to_save_a_field_sees_both_values_and_nothing_is_saved(both_changed):
     track, page = both_changed
 
-    assertContains(page, "Someone else has changed this meanwhile, to “Theirs”. Choose which value to keep.")
+    assertContains(page, "Someone else changed this to “Theirs”. Choose which value to keep.")
     assertContains(page, "Keep mine: <bdi>Mine</bdi>")
     assertContains(page, "Take theirs: <bdi>Theirs</bdi>")
     assertContains(page, "(by colleague)")
@@ -131,7 +131,7 @@ def test_a_schedule_that_somebody_changed_meanwhile_is_asked_about(staff_client,
 
     page = staff_client.post(address, form | {"max_age_days": "50", "tracks_per_run": "7"})
 
-    assertContains(page, "Someone else has changed this meanwhile, to “41”.")
+    assertContains(page, "Someone else changed this to “41”.")
     assert RefreshPolicy.objects.get(pk="metadata").max_age_days == 41
     form = values_in(page.content.decode(), "refreshpolicy_form")
     assert staff_client.post(address, form | {"keep-max_age_days": "mine"}).status_code == 302

@@ -201,7 +201,7 @@ def test_a_form_opened_before_a_fetch_does_not_undo_it(staff_client, make_track,
 
     assert (track.label, track.edited_fields) == ("By hand", ["label"])
     told = [str(message) for message in get_messages(page.wsgi_request)]
-    assert f"Label: a fetch had changed it to “{fetched_label}” meanwhile. Your value was kept." in told
+    assert f"Label: a fetch changed it to “{fetched_label}” while you edited. Your value was kept." in told
     assert (track.name, track.metadata_fetched_at) == (simulator.catalogue.name(0), fetched_at)
 
 
@@ -353,7 +353,7 @@ def test_deleting_a_track_keeps_the_failures_of_its_jobs(admin_client, make_trac
         ("release_date", "29.3.", "Use YYYY-MM-DD, for example 2019-03-29."),
         ("release_date", "03/29/2019", "Use YYYY-MM-DD, for example 2019-03-29."),
         ("release_date", "2019-02-30", "Use YYYY-MM-DD, for example 2019-03-29."),
-        ("release_date", "9999-12-31", "Use a date from 1860 on, at most 2 years ahead."),
+        ("release_date", "9999-12-31", "Use a date from 1860 to 2 years ahead."),
         ("duration", "three minutes", "Use minutes and seconds, for example 3:45."),
         ("duration", "99:59:59", "Use at most 24 hours."),
     ],

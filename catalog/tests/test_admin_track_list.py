@@ -298,7 +298,7 @@ def test_the_time_of_the_last_fetch_is_shown_on_hover_and_to_those_who_hear(make
     fetched_at = timezone.now().replace(year=2020, month=3, day=1, hour=14, minute=5)
     make_track(metadata_fetched_at=fetched_at)
 
-    assert "Fetched 1 Mar 2020, 14:05 UTC, longer ago than the refresh interval: stale" in row()
+    assert "Fetched 1 Mar 2020, 14:05 UTC, longer ago than the refresh interval. It counts as stale." in row()
     assert ">aged</span>" in row()
     assert '<span class="ln-heard">, fetched 1 Mar 2020, 14:05 UTC</span>' in row()
 

@@ -193,7 +193,7 @@ def test_without_calls_a_click_fails_and_says_so_before_and_after(
     assertContains(answer, "no calls left")
     assertContains(answer, explain("quota_exhausted").what_to_do)
     assertNotContains(answer, "by itself")
-    assertContains(answer, "A fetch fails until the quota renews.")
+    assertContains(answer, "Fetches fail until the quota renews.")
     job = jobs.jobs_of_track(track.pk).get()
     assert (job.status, job.failed_tracks) == ("failed", 1)
 
@@ -302,16 +302,14 @@ def test_what_is_left_of_the_plan_stands_beside_the_button_with_when_it_was_said
     for part in ("change", "fetch_now"):
         assertContains(
             page(staff_client, track, part),
-            "1,234 calls are left of the plan, as Soundcharts said on 4 Mar 2026, 05:06.",
+            "1,234 calls remaining as of 4 Mar 2026, 05:06.",
         )
     assertContains(page(staff_client, track), "1 API call.")
 
 
 @pytest.mark.django_db
 def test_a_quota_that_was_never_told_is_not_made_up(staff_client, make_track):
-    assertContains(
-        page(staff_client, make_track()), "Soundcharts has not said yet how many calls are left of the plan."
-    )
+    assertContains(page(staff_client, make_track()), "The calls remaining are not known yet.")
 
 
 @pytest.mark.django_db
@@ -457,7 +455,7 @@ def test_fetching_the_audience_in_place_brings_what_is_left_up_to_date(
     answer = staff_client.post(address, form, headers=HTMX)
 
     assertContains(answer, '<div id="track-calls-left" hx-swap-oob="innerHTML">')
-    assertContains(answer, f"{simulator.state.quota_remaining:,} calls are left of the plan")
+    assertContains(answer, f"{simulator.state.quota_remaining:,} calls remaining")
     assertContains(answer, "1 by the last task of its own for its audience.")
     whole = page(staff_client, track)
     for part in ("calls-left", "spent", "tasks", "audience"):

@@ -143,7 +143,7 @@ def test_wait_gives_up_on_workers_that_are_gone(simulator, broker, monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3"}, "DATABASE_URL names a file in a folder"),
+        ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite3"}, "DATABASE_URL points to a folder"),
         ({"DATABASE_URL": "sqlite:///:memory:"}, "The database cannot be used"),
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL must be"),
@@ -188,7 +188,7 @@ def test_whoever_stops_before_a_task_is_made_is_told_that_there_is_none(simulato
     what = ("--track-uuid", str(track.uuid)) if name == "remaining_calls" else ("--all",)
     # Somebody else's is none of ours.
     jobs.request_metadata([track.pk])
-    assert stopped(*what) == "Stopped. No task was made, and no call was spent."
+    assert stopped(*what) == "Stopped. No task was created, and no call was used."
     assert MetadataFetchTask.objects.count() == 1
 
 
@@ -197,7 +197,7 @@ def test_whoever_stops_while_the_workers_are_told_is_told_of_the_task_that_is_sa
 ):
     add_tracks(simulator, 1)
     interrupt(monkeypatch, doorbell, "ring")
-    assert re.fullmatch(r"Stopped following\. Task #\d+ goes on in the workers\.", stopped("--all"))
+    assert re.fullmatch(r"Stopped following\. Task #\d+ continues in the workers\.", stopped("--all"))
     assert MetadataFetchTask.objects.get().is_active
 
 
@@ -206,7 +206,7 @@ def test_whoever_stops_following_is_told_what_the_task_is(simulator, broker, mon
     interrupt(monkeypatch, following.time, "sleep")
     said = stopped("--all", "--wait")
     job = MetadataFetchTask.objects.get()
-    assert said == f"Stopped following. Task #{job.pk} goes on in the workers."
+    assert said == f"Stopped following. Task #{job.pk} continues in the workers."
     jobs.pause_job(job)
     interrupt(monkeypatch, fetching, "follow")
     assert stopped("--all", "--wait") == f"Stopped. Task #{job.pk} is paused."
@@ -217,4 +217,4 @@ def test_whoever_stops_a_fetch_here_and_now_is_told_of_its_task(simulator, broke
     interrupt(monkeypatch, SoundchartsService, "get_songs")
     interrupt(monkeypatch, SoundchartsService, "get_song_metadata_enhanced")
     said = stopped("--track-uuid", str(track.uuid))
-    assert said == f"Stopped following. Task #{MetadataFetchTask.objects.get().pk} goes on in the workers."
+    assert said == f"Stopped following. Task #{MetadataFetchTask.objects.get().pk} continues in the workers."

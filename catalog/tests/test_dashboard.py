@@ -266,10 +266,7 @@ def test_what_is_left_and_what_is_kept_for_people_is_said(viewer_client, broker,
     said = words_of(viewer_client.get(PAGE))
     assert "Left of the plan 4,321" in said
     assert "Kept for people 31" in said
-    assert (
-        "How much a day spends is known after the first whole day. Without that, about 4,321 will be left"
-        in said
-    )
+    assert "The daily average appears after the first whole day. About 4,321 will remain" in said
 
 
 @pytest.mark.django_db

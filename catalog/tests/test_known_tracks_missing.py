@@ -46,7 +46,7 @@ def test_thirty_known_tracks_in_a_row_that_are_not_found_pause_the_task(
     job = fetch_again(tracks)
     assert (job.status, job.error_code) == ("paused", KNOWN_TRACKS_MISSING)
     assert MOST_IN_A_ROW <= job.failed_tracks < 140
-    assert "in a row that Soundcharts knew before were not found" in job.error_message
+    assert "in a row were not found, although Soundcharts knew them before" in job.error_message
 
 
 def test_the_tracks_that_were_not_found_stay_due(simulator, broker):

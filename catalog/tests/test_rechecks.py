@@ -80,7 +80,7 @@ def test_what_a_check_finds_becomes_a_track_and_the_import_says_so(simulator, br
     track = Track.objects.get(uuid=simulator.song_uuid(7))
     row = job.import_rows.get(item=wanted[1])
     assert (row.track, row.recheck_at, row.outcome) == (track, None, "not_found")
-    assert row.message == f"Unknown at first; found by task #{check.pk}."
+    assert row.message == f"Not found at first; found later by task #{check.pk}."
     job.refresh_from_db()
     assert (job.failed_tracks, job.updated_tracks) == (3, 0)
     (second,) = let_pass(22.1)
@@ -104,7 +104,7 @@ def test_an_isrc_that_came_here_meanwhile_costs_no_call(simulator, broker, known
     (track,) = add_tracks(simulator, 1, isrc=isrcs(2)[0])
     (check,) = let_pass(2.1)
     assert (check.total_tracks, simulator.state.quota_used) == (1, 3)
-    assert job.import_rows.get(track=track).message == "Unknown at first; here since then."
+    assert job.import_rows.get(track=track).message == "Not found at first; added since then."
 
 
 def test_checks_leave_the_reserve_and_the_next_one_waits_for_them(
@@ -194,7 +194,7 @@ def test_the_imports_page_tells_of_the_next_check_and_can_cancel_it(staff_client
 
 def test_checks_can_be_wanted_afterwards(staff_client, simulator, broker, known):
     job = run_import(*isrcs(4), str(simulator.song_uuid(9999)), is_rechecked=False)
-    assertContains(staff_client.get(report(job)), "Checks after 2, 24 and 72 hours: up to 12 API calls.")
+    assertContains(staff_client.get(report(job)), "Checks after 2, 24 and 72 hours use up to 12 API calls.")
     assertContains(press(staff_client, job, "schedule"), "4 unknown ISRCs will be checked again in 2 hours.")
     press(staff_client, job, "schedule")
     (check,) = let_pass(2.1)

@@ -32,7 +32,7 @@ def test_thirty_unknown_rows_pause_the_import_with_the_rest_untried(simulator, b
     job = run(request_list(*strangers(1000)))
     assert (job.status, job.error_code) == ("paused", CODE)
     assert (job.failed_tracks, job.api_calls, simulator.state.quota_used) == (30, 30, 30)
-    assert "none of the first 30 rows" in job.error_message
+    assert "None of the first 30 rows" in job.error_message
     assert "right column" in job.error_message
     assert "30 API calls used so far; the other 970 rows would use about 970 more." in job.error_message
     assertContains(

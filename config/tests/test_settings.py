@@ -199,7 +199,7 @@ def test_a_value_that_begins_with_a_dollar_is_taken_as_it_is():
 def test_a_file_of_settings_that_is_no_text_stops_the_start_with_a_sentence(tmp_path):
     (tmp_path / "env").write_bytes(b"SECRET_KEY=\xff\xfe")
     result = start(LEAST | {"ENV_FILE": str(tmp_path / "env")})
-    assert "cannot be read as text" in result.stderr
+    assert "cannot be read as UTF-8 text" in result.stderr
     assert "Traceback" not in result.stderr
 
 

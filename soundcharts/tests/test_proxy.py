@@ -65,7 +65,7 @@ def test_a_server_whose_certificate_is_signed_by_the_bundle_is_trusted(ca_bundle
 @pytest.mark.parametrize(
     ("names", "expires", "is_trusting", "words"),
     [
-        (("127.0.0.1",), None, False, "signed by nobody whom we trust"),
+        (("127.0.0.1",), None, False, "is not signed by a trusted authority"),
         (("other.example",), None, True, "another"),
         (("127.0.0.1",), datetime(2020, 1, 2, tzinfo=UTC), True, "has expired"),
     ],
@@ -156,7 +156,7 @@ def test_the_settings_say_which_proxy_and_whom_to_trust(ca_bundle: str) -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (b"407 Proxy Authentication Required", "refused our user or password"),
+        (b"407 Proxy Authentication Required", "refused the user or password"),
         (b"403 Forbidden", "does not allow connections to Soundcharts"),
         (b"502 Bad Gateway", "could not reach Soundcharts"),
         (b"504 Gateway Timeout", "did not reach Soundcharts in time"),

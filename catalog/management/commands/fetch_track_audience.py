@@ -48,8 +48,8 @@ class Command(FetchCommand):
         parser.add_argument(
             "--fill-gaps",
             action="store_true",
-            help="ask again for days that were asked for and never came, and for nothing else; with --all or "
-            "--track-uuid, without --days",
+            help="fetch only days that were fetched before and never came; with --all or --track-uuid, "
+            "without --days",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-// Counts down the time that a waiting task has left, between two answers of the server.
+// Count down the remaining time of waiting tasks between two responses of the server.
 "use strict";
 
 (() => {

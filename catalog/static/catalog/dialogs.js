@@ -77,14 +77,14 @@
     const isLeaving = event.detail.xhr?.getResponseHeader("HX-Redirect");
     if (event.detail.elt.matches("form") && !isLeaving) event.detail.elt.classList.remove(SENT);
   });
-  /* Whoever logs in again in another tab has a new token, which the forms of this page do not know yet. */
+  /* Logging in again in another tab creates a new token, which this page's forms do not have yet. */
   const token = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
 
-  /* A dialog that got no good answer stays open with all that is in it, and says so. */
+  /* After a failed request, keep the dialog open with its contents and say what happened. */
   function tellTrouble(event) {
     const { elt, xhr, target } = event.detail;
     if (target === box() && xhr?.status === 401) {
-      // The session ended before the dialog could open; what is typed into the page stays.
+      // The session ended before the dialog opened. Keep the page's entries.
       const state = window.Alpine?.$data(document.documentElement);
       const part = (tag, values) => Object.assign(document.createElement(tag), values);
       const close = part("button", { type: "button", className: "ln-button", textContent: "Close" });
@@ -101,8 +101,8 @@
     line.setAttribute("role", "alert");
     if (xhr?.status === 503) line.textContent = "The database is busy, so this could not be completed. Try again in a few seconds.";
     else if (xhr?.status === 401) line.textContent = ENDED;
-    else if (xhr?.status === 403) line.textContent = "Nothing was done: you are signed out, or may not do this.";
-    else line.textContent = "The site gave no answer. Close this and look whether it was done.";
+    else if (xhr?.status === 403) line.textContent = "Nothing was done. You are logged out, or do not have permission.";
+    else line.textContent = "The site did not answer. Close this and check whether it was done.";
     box().querySelector("[type=submit]")?.parentElement.before(line);
   }
   for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, tellTrouble);

@@ -1,8 +1,8 @@
-/* After a failed save: the keyboard goes to the first field that was refused, and a link of the list to its own. */
+/* After a failed save, focus the first invalid field. Each link in the list of problems focuses its own field. */
 (() => {
   function reach(link) {
     const id = decodeURIComponent(link.hash.slice(1));
-    // Of a date and a time, the first.
+    // A date and time has two inputs: take the first.
     const field = document.getElementById(id) ?? document.getElementById(`${id}_0`);
     if (!field) return;
     for (let around = field.closest("details"); around; around = around.parentElement?.closest("details")) around.open = true;
@@ -17,7 +17,7 @@
     event.preventDefault();
     reach(link);
   });
-  // Not before the theme shows the page, which it hides until its own script has run.
+  // The theme hides the page until its own script has run.
   window.addEventListener("load", () => {
     const problems = document.querySelector(".ln-problems");
     if (!problems) return;

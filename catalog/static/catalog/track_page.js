@@ -134,9 +134,9 @@
     const what = detail.xhr && detail.xhr.status === 503 ? "The database is busy, so this could not be completed." :
       detail.xhr && detail.xhr.status === 401 ? "Your session has ended, so nothing was done. Log in in another tab, then press again." :
       detail.xhr && detail.xhr.status === 403
-        ? "Nothing was done: you are signed out, or may not do this."
-        : `This site gave no answer${status}. Open the track in another tab to see whether it was done.`;
-    const text = `${what} What you typed is still in the form.`;
+        ? "Nothing was done. You are logged out, or do not have permission."
+        : `The site did not answer${status}. Open the track in another tab to check whether it was done.`;
+    const text = `${what} Your entries are still in the form.`;
     const trouble = document.getElementById("track-trouble");
     trouble.textContent = text;
     trouble.hidden = false;

@@ -43,7 +43,7 @@ def test_a_dialog_with_nothing_to_do_has_no_button_to_press(visitor, add_tracks,
     visitor.press("Fetch audience")
     button = dialog.get_by_role("button", name="Fetch")
     reach = dialog.get_by_label("How far back")
-    reach.select_option(label="Only days that are missing")
+    reach.select_option(label="Only missing days")
     expect(button).to_be_disabled()
     reach.select_option(label="A year")
     expect(dialog).to_contain_text("about 5 API calls")

@@ -74,7 +74,7 @@ def test_what_failed_of_one_code_is_tried_again_alone_and_both_tasks_tell_it(
     refused[0].refresh_from_db()
     assert refused[0].metadata_error == ""
     visitor.page.locator("#job-progress").get_by_role("link", name=str(job)).click()
-    visitor.says("Led to")
+    visitor.says("Followed by")
     visitor.says("completed, 1 updated.")
     # The rest can still be tried; what has been fetched since is not paid for twice.
     visitor.press("Retry failed …")

@@ -99,4 +99,4 @@ def test_unknown_isrcs_are_checked_again_if_ticked_and_not_any_more_if_cancelled
     visitor.says("2 unknown ISRCs to check again: next check in 1 h 59 min, up to 6 API calls.")
     visitor.press("Cancel checks")
     visitor.says("2 unknown ISRCs will not be checked again.")
-    visitor.says("Checks after 2, 24 and 72 hours: up to 6 API calls.")
+    visitor.says("Checks after 2, 24 and 72 hours use up to 6 API calls.")

@@ -118,7 +118,7 @@ def test_a_cover_by_http_is_no_hole_and_no_error_of_the_console(visitor, site, a
     visitor.visit(TRACKS)
     expect(visitor.page.locator(".ln-thumb img")).to_have_count(0)
     visitor.visit(f"{TRACKS}{other.pk}/change/")
-    visitor.says("The picture does not load")
+    visitor.says("Cover not available")
 
 
 def test_a_picture_that_does_not_come_leaves_no_hole(open_browser, site, add_tracks):
@@ -128,7 +128,7 @@ def test_a_picture_that_does_not_come_leaves_no_hole(open_browser, site, add_tra
         visitor.page.route(elsewhere, lambda route: route.abort())
 
     visitor.visit(f"{TRACKS}{track.pk}/change/")
-    visitor.says("The picture does not load")
+    visitor.says("Cover not available")
     expect(visitor.page.locator(".ln-track-cover img")).to_have_count(0)
 
     visitor.visit(f"{TRACKS}import/")

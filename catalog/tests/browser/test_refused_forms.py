@@ -35,7 +35,7 @@ def test_two_people_with_one_track_choose_which_value_stays(visitor, open_browse
     visitor.page.locator("#id_name").fill("Mine")
     visitor.page.locator("#id_label").fill("My label")
     visitor.follow(visitor.page.get_by_role("button", name="Save", exact=True))
-    visitor.says("Someone else has changed this meanwhile, to “Theirs”.")
+    visitor.says("Someone else changed this to “Theirs”.")
     mine = visitor.page.get_by_role("radio", name="Keep mine: Mine")
     expect(mine).to_be_focused()
     visitor.page.get_by_role("radio", name="Take theirs: Theirs (by editor)").check()
