@@ -1,4 +1,4 @@
-"""System checks: what must be so before anything is migrated or fetched, in sentences."""
+"""System checks that run before anything is migrated or fetched."""
 
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -12,7 +12,7 @@ from django.db import DatabaseError, connections
 
 @register(Tags.database)
 def check_encoding(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Refuse a PostgreSQL database that is not in UTF-8: names would be lost, or not saved at all."""
+    """Refuse a PostgreSQL database that is not in UTF-8, because it would lose or reject names."""
     messages: list[CheckMessage] = []
     for alias in databases or ():
         encoding = _encoding_of(alias)
@@ -53,13 +53,13 @@ def _encoding_of(alias: str) -> str:
             "SELECT pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = current_database()"
         )
         found = cursor.fetchone()[0]
-    # In SQL_ASCII the driver does not know how to read text.
+    # The driver cannot read text in SQL_ASCII.
     return found.decode("ascii", "replace") if isinstance(found, bytes) else str(found)
 
 
 @register()
 def check_addresses(**kwargs: Any) -> list[CheckMessage]:
-    """Warn where the keys travel in the clear to another machine."""
+    """Warn if the keys are sent unencrypted to another machine."""
     return [
         Warning(
             f"{name} begins with http://, so the keys are sent unencrypted.",

@@ -1,7 +1,7 @@
-"""The status of a fetch task as people see it: one label, wherever a task is shown.
+"""The displayed status of a fetch task: one label, wherever a task is shown.
 
-Stored statuses say what may happen next. A label also says why a task stands still and until when, from its
-row, its chunks and the pause of the rate limit.
+A stored status says what may happen next. The label also says why a task is waiting and until when, from its
+row, its chunks and the rate limit's pause.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from catalog.words import countdown
 
 Status = MetadataFetchTask.Status
 
-# Shorter pauses come and go between two looks.
+# Shorter pauses end before anyone could read them.
 SHORTEST_PAUSE = 0.5
 RATE_LIMIT = "rate_limited"
 BY_HAND = "by_hand"
@@ -25,7 +25,7 @@ BY_HAND = "by_hand"
 
 @dataclass(frozen=True, slots=True)
 class ShownStatus:
-    """A label such as "Waiting: rate limit, resumes in 0:43", and the theme's name of its colour.
+    """A label such as "Waiting: rate limit, resumes in 0:43", and its colour's name in the theme.
 
     `head` is the label without the time; `seconds` is how long it waits, None where no time is set.
     """
@@ -75,9 +75,9 @@ def activity_of(job: MetadataFetchTask) -> str:
 
 
 def shown_statuses(shown: Iterable[MetadataFetchTask]) -> dict[int, ShownStatus]:
-    """Return the labels of tasks by their keys: one query, and one look at the rate limit, for all of them.
+    """Return the labels of tasks by key, with one query and one read of the rate limit for all of them.
 
-    Neither is made where none of them wants work. Blocks for at most a second when Redis is away.
+    Does neither if no task is active. Blocks for at most a second when Redis is down.
     """
     shown = list(shown)
     wanting = [job.pk for job in shown if job.status in (Status.PENDING, Status.RUNNING)]
@@ -87,7 +87,7 @@ def shown_statuses(shown: Iterable[MetadataFetchTask]) -> dict[int, ShownStatus]
 
 
 def reason_of(job: MetadataFetchTask, status: ShownStatus) -> str:
-    """Return in sentences why a task stands still or failed, and what to do; empty where that is clear."""
+    """Return why a task is waiting, paused or failed, and what to do; empty if the label says enough."""
     if status.is_waiting:
         return "" if status.code in ("", RATE_LIMIT) else explain(status.code).meaning
     if job.error_code == BY_HAND:
@@ -95,7 +95,7 @@ def reason_of(job: MetadataFetchTask, status: ShownStatus) -> str:
     if not job.error_message:
         return ""
     words = explain(job.error_code, is_of_import=job.is_import, is_of_paused=job.status == Status.PAUSED)
-    # Where operators have words of their own, the message is for them, too.
+    # If there is separate text for operators, the message is for them.
     meaning = words.meaning if words.for_operators else job.error_message
     return meaning if job.status == Status.RUNNING else f"{meaning} {words.what_to_do}"
 
@@ -111,7 +111,7 @@ def _status_of(job: MetadataFetchTask, wait: jobs.Wait | None, pause: float) -> 
     if job.error_code == jobs.WAITS_FOR_BROKER:
         return ShownStatus(f"Waiting: {_reason(job.error_code)}", "warning", job.error_code, is_waiting=True)
     seconds = wait.seconds if wait is not None and wait.seconds is not None else 0.0
-    # Calls that are held back are so for all tasks; a task that waits longer has its own reason.
+    # The rate limit's pause applies to all tasks; a task that waits longer has another reason.
     if pause > max(SHORTEST_PAUSE, seconds):
         return _waiting(RATE_LIMIT, pause)
     if seconds > 0:

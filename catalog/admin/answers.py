@@ -17,7 +17,7 @@ def go_to(request: HttpRequest, address: str) -> HttpResponse:
 
 
 def why_not_fetched(request: HttpRequest, address: str) -> HttpResponse | None:
-    """Say that the settings for Soundcharts cannot be used and go there; None where they can."""
+    """Redirect with an error if the Soundcharts settings are invalid; return None if they are valid."""
     if not (problem := quota.why_unusable()):
         return None
     messages.error(request, f"Not fetched. {problem}")

@@ -48,7 +48,7 @@ class AudienceOnPage:
         response: HttpResponse = super().changeform_view(  # type: ignore[misc]
             request, object_id, form_url, extra_context
         )
-        # Also of a form that could not be saved, and not before one that could, which leads elsewhere.
+        # A saved form redirects and needs no context; one that could not be saved does.
         if (track_id := key_in(object_id)) and isinstance(response, TemplateResponse):
             response.context_data = {**(response.context_data or {}), **audience_context(track_id, request)}
         return response

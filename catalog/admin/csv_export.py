@@ -11,10 +11,10 @@ from django.http import StreamingHttpResponse
 
 # Rows that are read, and sent, at a time: what a file of any length takes of memory.
 STEP = 1000
-# What a spreadsheet takes for the beginning of a formula, after what it may skip.
+# Characters that a spreadsheet may skip, and then one that starts a formula.
 _BEGINNING = r"[\s\ufeff\u200b-\u200f]*[=+\-@＝＋－＠]"
 _FORMULA = re.compile(rf"[\t\r\n]|{_BEGINNING}")
-# Where another cell begins for a reader that splits lines at semicolons or tabs, quoted or not.
+# The start of a further cell for readers that split at semicolons or tabs, even inside quotes.
 _FORMULA_INSIDE = re.compile(rf'([;\t\r\n])(?="*{_BEGINNING})')
 
 
@@ -26,9 +26,9 @@ class _Echo:
 
 
 def safe_cell(value: Any) -> str:
-    """Return a value as text that no spreadsheet runs: what would begin a formula gets a quote before it.
+    """Return a value as text with a quote before anything that a spreadsheet would run as a formula.
 
-    Also inside of a cell, for readers that take semicolons or tabs for the ends of cells.
+    Also inside a cell, because some readers end cells at semicolons or tabs.
     """
     # A zero byte would end the cell, or the file, for some readers.
     text = "" if value is None else str(value).replace("\0", "")

@@ -67,7 +67,7 @@ class TrackForm(SharedModelForm):
         return last_change_of(self.instance, name)
 
     def gives_way(self, name: str) -> bool:
-        """An edit by hand outranks a fetch, whichever came first."""
+        """Return whether a fetch changed the field. An edit by hand outranks a fetch in either order."""
         return name not in self.instance.edited_fields and self.changed_by(name) == A_FETCH
 
     def clean(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class FetchNowForm(BaseDialogForm):
 
 
 class FetchAllForm(BaseDialogForm):
-    """Says what a button above the list is about, with tracks and calls.
+    """Show which tracks a button above the list covers, and how many calls it uses.
 
     It is about the ticked tracks; else about all that the list's filter matches; else about everything stale.
     Ticks (`_selected_action`) and filter come in the address, where the button puts them.
@@ -119,7 +119,7 @@ class FetchAllForm(BaseDialogForm):
 
     @property
     def is_whole_list(self) -> bool:
-        """Whether it is about all that the list's filter matches. Raises Unselectable."""
+        """Whether it covers all tracks that match the list's filter. Raises Unselectable."""
         if self.is_selection:
             return self.request.GET.get("select_across") == "1"
         return not self.selection.is_everything
@@ -161,7 +161,7 @@ class FetchAllForm(BaseDialogForm):
         }
 
     def check_selection(self) -> None:
-        """Raise ValidationError for a list whose filter makes no sense, and for too many ticks."""
+        """Raise ValidationError for an invalid filter or too many ticks."""
         try:
             filter_of(self.request.GET)
             _ = self.selected_ids

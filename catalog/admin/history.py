@@ -1,4 +1,4 @@
-"""The history of a thing: who changed it by hand, and when; and what is known of one that is gone."""
+"""The history of an object: who changed it by hand and when, and who deleted it."""
 
 from typing import Any
 
@@ -34,9 +34,9 @@ class NewestFirst:
         return answer
 
     def answer_for_gone(self, request: HttpRequest, key: str) -> HttpResponse | None:
-        """Say what became of a thing that is gone, and lead to the others; None for what never was."""
+        """Redirect from a deleted object to its list with a message; return None if it never existed."""
         opts = self.model._meta  # type: ignore[attr-defined]
-        # NUL is no text to PostgreSQL, and nobody's key is so long.
+        # PostgreSQL rejects NUL in text, and no key is this long.
         if not self.has_view_or_change_permission(request) or "\0" in key or len(key) > 100:  # type: ignore[attr-defined]
             return None
         entry = last_entry_of(self.model, key)  # type: ignore[attr-defined]
@@ -46,25 +46,25 @@ class NewestFirst:
         return go_to(request, reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"))
 
     def gone_or_404(self, request: HttpRequest, key: str) -> HttpResponse:
-        """The same for what is sent to a thing. Raises Http404."""
+        """Do the same for a request to an object. Raises Http404 if it never existed."""
         if (answer := self.answer_for_gone(request, key)) is None:
             raise Http404
         return answer
 
 
 def last_entry_of(model: Any, key: str) -> LogEntry | None:
-    """Return the entry of a thing's deletion; without one, its last entry, which has its name; or None."""
+    """Return the log entry of an object's deletion, else its last entry (for the name), or None."""
     is_deletion = Case(When(action_flag=DELETION, then=Value(0)), default=Value(1))
     entries = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(model), object_id=key)
     return entries.select_related("user").order_by(is_deletion, "-action_time", "-pk").first()
 
 
 def what_became_of(entry: LogEntry, kind: str) -> str:
-    """Return a sentence on a thing that is gone: its name, and who deleted it and when, if known."""
+    """Return a sentence about a deleted object: its name, and who deleted it and when, if known."""
     name = f"{capfirst(kind)} “{entry.object_repr}”"
     if entry.action_flag != DELETION:
         return f"{name} no longer exists. There is no record of who removed it."
-    # What the log of a track's deletion keeps beside its name.
+    # The log of a track's deletion also holds its UUID.
     detail = f" ({entry.change_message})" if entry.change_message.startswith("UUID ") else ""
     who = entry.user.get_full_name() or entry.user.get_username()
     when = date_format(timezone.localtime(entry.action_time), "DATETIME_FORMAT")

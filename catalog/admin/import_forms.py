@@ -22,7 +22,7 @@ Source = ImportDraft.Source
 
 
 class PastedUUIDField(forms.UUIDField):
-    """A UUID as it is pasted: what is invisible around it does not count."""
+    """A pasted UUID; invisible characters around it are ignored."""
 
     def to_python(self, value: Any) -> Any:
         return super().to_python(visible_text(value) if isinstance(value, str) else value)

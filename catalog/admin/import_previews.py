@@ -86,7 +86,7 @@ def _preview_of_listing(draft: ImportDraft) -> dict[str, Any]:
     if page is None:
         cost = Cost(math.ceil(limit / LIST_PAGE), estimate_calls(limit), is_most=True)
         return {"page": None, "unknown": limit, "cost": cost, "can_confirm": True}
-    # Nothing beyond what was asked for, as in the import itself.
+    # No more songs than requested, as in the import itself.
     songs = page.items[:limit]
     unreadable = min(len(page.warnings), limit - len(songs))
     shown = len(songs) + unreadable

@@ -96,7 +96,7 @@ class ImportReportMixin(ModelAdmin):
         return stream_csv(f"import-{job.pk}-report", COLUMNS, lines)
 
     def rechecks_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        """Let the unknown ISRCs of an import be checked again later, or not any more."""
+        """Schedule or cancel later checks of an import's unknown ISRCs."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_control_permission(request):

@@ -79,7 +79,7 @@ def search_jobs(jobs: QuerySet[MetadataFetchTask], term: str) -> QuerySet[Metada
 
 
 def add_statuses(jobs: Iterable[MetadataFetchTask]) -> None:
-    """Put on each of the tasks the status that people see, for all of them at once."""
+    """Set the displayed status on all tasks together."""
     jobs = list(jobs)
     for job, status in zip(jobs, shown_statuses(jobs).values(), strict=True):
         job.shown_status = status  # type: ignore[attr-defined]

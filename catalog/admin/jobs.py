@@ -124,7 +124,7 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
     # --- the page
 
     def get_fieldsets(self, request: HttpRequest, obj: MetadataFetchTask | None = None) -> Any:
-        """Leave out what there is none of."""
+        """Hide empty values."""
         fields = ["task_type", "asker", "created_at"]
         fields += ["origin"] if obj is not None and obj.parent is not None else []
         fields += ["tried_again"] if obj is not None and obj.retry_count else []
@@ -218,7 +218,7 @@ class MetadataFetchTaskAdmin(ImportReportMixin, ReadOnlyAdmin):
         self, verb: str, control: Callable[[HttpRequest, MetadataFetchTask], MetadataFetchTask]
     ) -> Callable[..., HttpResponse]:
         def view(request: HttpRequest, job_id: int) -> HttpResponse:
-            # One code of failures tells of what failed.
+            # The code of a group reveals what failed.
             is_by_code = "code" in request.GET or bool(request.POST.get("code"))
             if not self.has_control_permission(request) or (is_by_code and not may_see_failures(request)):
                 raise PermissionDenied

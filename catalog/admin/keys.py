@@ -15,7 +15,7 @@ TOO_MANY_TICKED = f"You can tick at most {LARGEST_SELECTION:,} tracks. Use a fil
 
 
 class TooManyKeys(ValueError):
-    """More rows are chosen than one request may be about."""
+    """More rows are selected than one request may cover."""
 
 
 def keys_in(texts: Iterable[str], *, most: int) -> list[int]:

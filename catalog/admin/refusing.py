@@ -27,7 +27,7 @@ def why_no_part(request: HttpRequest, *, may_see: bool) -> HttpResponse | None:
 
 
 def may_see_failures(request: HttpRequest) -> bool:
-    """Return whether this user may see which tracks and rows failed, and why; how many did is no secret."""
+    """Return whether this user may see which tracks and rows failed and why. The count is no secret."""
     return request.user.has_perm("catalog.view_fetchfailure")
 
 

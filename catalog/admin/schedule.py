@@ -135,7 +135,7 @@ class RefreshPolicyAdmin(NewestFirst, ModelAdmin):
             raise PermissionDenied
         if request.method == "POST":
             with transaction.atomic():
-                # Of two people who save at once, the second sees what the first has changed.
+                # If two people save together, the second sees the first one's change.
                 list(RefreshPolicy.objects.select_for_update().filter(pk=refresh.kind).values_list("pk"))
                 form = ScheduleForm(request.POST, initial=_initial(refresh))
                 if form.is_valid():

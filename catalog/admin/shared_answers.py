@@ -1,7 +1,6 @@
-"""One call for one question, however many people ask it at the same moment.
+"""One call for one question, however many people ask it together.
 
-Through the database and not through Redis: what is bought is kept there anyway, and while Redis is away
-people still ask.
+Uses the database instead of Redis: answers are kept there anyway, and people also ask while Redis is down.
 """
 
 import time
@@ -17,18 +16,18 @@ from catalog.models import SharedAnswer
 from soundcharts.errors import DeadlineExceeded, SoundchartsError
 
 POLL_SECONDS = 0.1
-# Beyond the time of a call: whoever asks has died with its process.
+# Beyond the time of a call: by then the asking process has died.
 PATIENCE_SECONDS = 60
 
 
 class AskedInVain(SoundchartsError):
-    """Say what somebody else was told who asked the same at the same time."""
+    """The shared call failed; the message is the same for everyone who waited for it."""
 
 
 def answer_once(key: str, ask: Callable[[], Any], *, kept_minutes: int) -> SharedAnswer:
-    """Return what `ask` returned to the first who asked within so many minutes; others wait for that answer.
+    """Return the result of `ask`, called once per key within `kept_minutes`; others wait for that result.
 
-    Raises what `ask` raises; whoever waited for it is told the same, and asks nothing.
+    Raises the error of `ask`. Those who waited get AskedInVain with the same message, without a call.
     """
     SharedAnswer.objects.bulk_create([SharedAnswer(key=key)], ignore_conflicts=True)
     row = SharedAnswer.objects.filter(key=key)

@@ -1,4 +1,4 @@
-"""Forms on values that others may change while somebody fills them in: nobody's change is lost unseen."""
+"""Forms that several people may edit together: no change is overwritten without notice."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from django.utils.text import Truncator
 from catalog.admin.keys import key_in
 
 MINE, THEIRS = "mine", "theirs"
-# Characters of a value in a sentence.
+# Most characters of a value shown in a sentence.
 _LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A field that somebody else has changed since this form was opened."""
+    """A field that someone else changed after this form was opened."""
 
     name: str
     label: str
     mine: str
     theirs: str
-    # Hidden inputs that say which value the person was shown as theirs.
+    # Hidden inputs with the other person's value, as it was shown.
     seen: SafeString
     who: str
 
 
 class _HiddenValues(forms.MultipleHiddenInput):
-    """Hidden inputs for several values, and an empty one for none, so that none is told from not shown."""
+    """Hidden inputs for several values. An empty input stands for none, as opposed to not shown."""
 
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
         return super().get_context(name, value or [""], attrs)
@@ -54,7 +54,7 @@ class SharedForm(forms.Form):
 
     # Fields whose differences are merged by the form itself.
     merged_fields: tuple[str, ...] = ()
-    # The id of the form's element, for inputs that stand outside of it.
+    # The id of the form's element, for inputs outside it.
     element_id = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -66,7 +66,7 @@ class SharedForm(forms.Form):
                 field.hidden_widget = _HiddenValues
 
     def current(self, name: str) -> Any:
-        """Return the value of a field as it is now, as `cleaned_data` would have it."""
+        """Return the current value of a field, in the form of `cleaned_data`."""
         field = self.fields[name]
         return field.clean(field.prepare_value(self.get_initial_for_field(field, name)))
 
@@ -75,7 +75,7 @@ class SharedForm(forms.Form):
         return ""
 
     def gives_way(self, name: str) -> bool:
-        """Return whether a field's current value, changed meanwhile, gives way to the new one unasked."""
+        """Return whether the new value replaces a field's changed value without a question."""
         return False
 
     @property
@@ -84,7 +84,7 @@ class SharedForm(forms.Form):
 
     @property
     def replaced(self) -> list[tuple[str, str]]:
-        """Return label and value of each field whose current value gave way."""
+        """Return label and value of each field whose current value was replaced."""
         return [(str(self[name].label), self._words(name, self._now(name))) for name in self._giving_way]
 
     @cached_property
@@ -93,7 +93,7 @@ class SharedForm(forms.Form):
 
     @property
     def conflicts(self) -> list[Conflict]:
-        """What the person has to choose between, for the page."""
+        """The conflicts that the person must resolve, for the page."""
         return [self._conflict(name) for name in self._conflicting]
 
     def clean(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class SharedForm(forms.Form):
         return self.cleaned_data
 
     def _settle(self, name: str) -> None:
-        """Do what the person chose, if they saw the value that is there now; else ask."""
+        """Apply the person's choice if they saw the current value; otherwise ask."""
         choice = self.data.get(f"keep-{name}")
         if choice in (MINE, THEIRS) and not self._differs(name, self._seen(name)):
             if choice == THEIRS:
@@ -147,7 +147,7 @@ class SharedForm(forms.Form):
         return bool(bound._has_changed())  # type: ignore[attr-defined]
 
     def _was_changed_by_others(self, name: str) -> bool:
-        """Return whether the value is neither the one that was shown nor the one that is sent."""
+        """Return whether the value differs from both the shown and the submitted one."""
         return self._differs(name, self._shown(name)) and self._differs(name, self[name].data)
 
     def _differs(self, name: str, sent: Any) -> bool:
@@ -194,7 +194,7 @@ class SharedForm(forms.Form):
 
 
 class SharedModelForm(SharedForm, forms.ModelForm):  # type: ignore[type-arg]
-    """The same for a row of the database; a new row has nobody else."""
+    """The same for a database row. A new row has no conflicts."""
 
     @property
     def is_on_saved_values(self) -> bool:
@@ -211,14 +211,14 @@ class SharedModelForm(SharedForm, forms.ModelForm):  # type: ignore[type-arg]
 
 
 class SharedPage:
-    """The page of a row that several people may have open: a mixin for a ModelAdmin with such a form."""
+    """A ModelAdmin mixin for rows that several people may edit together."""
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs["show_hidden_initial"] = True
         return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return the row, locked while a form is saved: the second person sees the first one's change."""
+        """Return the row, locked while a form is saved, so the second person sees the first one's change."""
         if request.method == "POST" and connection.in_atomic_block:
             rows = self.model._base_manager.select_for_update(no_key=True)  # type: ignore[attr-defined]
             list(rows.filter(pk=key_in(unquote(object_id)) or 0).values_list("pk"))

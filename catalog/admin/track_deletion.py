@@ -1,4 +1,4 @@
-"""Deleting tracks: one, those that are ticked, or a whole list."""
+"""Delete one track, the ticked tracks, or a whole list."""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -16,18 +16,18 @@ from catalog.jobs import LARGEST_SELECTION
 from catalog.models import Track, TrackAudience, TrackChange
 from catalog.words import plural
 
-# Tracks named on a page that asks.
+# Most tracks named on the confirmation page.
 MOST_NAMED = 10
-# Tracks a transaction: workers and other people wait for no more than these.
+# Tracks per transaction, so workers and other people wait only for these.
 STEP = 500
 
 
 class TrackDeletion:
-    """The action on ticked tracks, and what the pages that ask say."""
+    """The delete action and its confirmation pages."""
 
     @admin.action(description="Delete selected tracks", permissions=("delete",))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Track]) -> HttpResponse | None:
-        """Ask first, with the selection in one field; once confirmed, delete exactly that."""
+        """Ask for confirmation with the selection in one field, then delete exactly that selection."""
         keys = list(queryset.order_by("pk").values_list("pk", flat=True)[: LARGEST_SELECTION + 1])
         if not keys:
             messages.warning(request, "The selected tracks are no longer in this list. Nothing was deleted.")
@@ -60,12 +60,12 @@ class TrackDeletion:
         return TemplateResponse(request, "admin/catalog/track/delete_selected.html", context)
 
     def _delete(self, request: HttpRequest, keys: list[int]) -> int:
-        """Delete tracks step by step, each step with its entries in the log; return how many were there."""
+        """Delete and log tracks step by step; return how many were deleted."""
         deleted = 0
         for start in range(0, len(keys), STEP):
             with transaction.atomic():
                 tracks = Track.objects.filter(pk__in=keys[start : start + STEP])
-                # Locked, so that nobody else deletes and logs the same ones.
+                # Locked, so no other request deletes and logs the same tracks.
                 found = list(tracks.order_by("pk").select_for_update())
                 self.log_deletions(request, found)
                 tracks.filter(pk__in=[track.pk for track in found]).delete()
@@ -73,7 +73,7 @@ class TrackDeletion:
         return deleted
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Track]) -> list[LogEntry]:
-        """Log each track by name and uuid, which is all that is left of it."""
+        """Log the name and uuid of each track; nothing else of it is kept."""
         kind = ContentType.objects.get_for_model(Track)
         entries = [
             LogEntry(
@@ -89,9 +89,9 @@ class TrackDeletion:
         return LogEntry.objects.bulk_create(entries)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], Any]:
-        """Return what the page before deleting one track says: what goes with it is counted, not listed.
+        """Return the contents of the confirmation page for one track; related rows are counted, not listed.
 
-        Whoever may delete a track may delete what hangs on it.
+        Permission to delete a track includes its related rows.
         """
         keys = [track.pk for track in objs]
         counts = {"tracks": len(keys)} | dict(_lost_with(keys))
@@ -99,7 +99,7 @@ class TrackDeletion:
 
 
 def _lost_with(keys: list[int]) -> list[tuple[str, int]]:
-    """Return what is deleted with tracks, as words and counts, without what they do not have."""
+    """Return labels and counts of the rows deleted with these tracks, without zero counts."""
     counts = [
         ("history entries", TrackChange.objects.filter(track__in=keys).count()),
         ("audience series", TrackAudience.objects.filter(track__in=keys).count()),

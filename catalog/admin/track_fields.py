@@ -1,4 +1,4 @@
-"""Fields of the track's form that people write in more than one way: texts, lengths and dates."""
+"""Form fields that accept several spellings: texts, lengths and dates."""
 
 import re
 from datetime import date
@@ -24,10 +24,10 @@ _SECONDS = re.compile(r"[0-9]{1,6}")
 
 
 class TextField(forms.CharField):
-    """Text as it is stored: one line, in one Unicode form."""
+    """Text, stored as one line in one Unicode form."""
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
-        # Letters from right to left begin on the right while they are typed, too.
+        # Right-to-left text starts on the right while it is typed.
         return super().widget_attrs(widget) | {"dir": "auto"}
 
     def to_python(self, value: Any) -> str:
@@ -35,7 +35,7 @@ class TextField(forms.CharField):
 
 
 class LengthField(forms.CharField):
-    """Seconds, shown and typed as a clock shows them: 3:45, 1:02:03, or plain seconds."""
+    """A length in seconds, shown as 3:45 or 1:02:03. Also accepts plain seconds."""
 
     default_error_messages = {
         "invalid": "Use minutes and seconds, for example 3:45.",
@@ -79,7 +79,7 @@ def _is_time(hours: str | None, minutes: str, seconds: str) -> bool:
 
 
 class ReleaseDateField(forms.DateField):
-    """A day on which something can be released, in a form of which nobody mistakes month and day."""
+    """A plausible release date, in a format that does not confuse month and day."""
 
     default_error_messages = {
         "invalid": "Use YYYY-MM-DD, for example 2019-03-29.",

@@ -1,4 +1,4 @@
-"""The orders of the list of tracks: by a column, in either direction, with what is empty at the end."""
+"""Sort orders of the track list: by a column, in either direction, empty values last."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime

@@ -87,8 +87,7 @@ class TrackPage(SharedPage, RefusingAdmin):
         found = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return found
-        # To those who only look, the panel above says it in words; the theme would show a list of names, and
-        # seconds.
+        # Read-only users see these in the panel above; the theme would show raw names and seconds.
         return [
             (name, options | {"fields": _with_length(options["fields"])})
             for name, options in found
@@ -213,7 +212,7 @@ class TrackPage(SharedPage, RefusingAdmin):
         return HttpResponseRedirect(_address(track))
 
     def adopt_view(self, request: HttpRequest, track_id: int) -> HttpResponse:
-        """Give a moved track the uuid with which Soundcharts answers."""
+        """Give a moved track its new uuid."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_change_permission(request):

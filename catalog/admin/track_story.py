@@ -102,7 +102,7 @@ def timeline(
 
 
 def last_change_of(track: Track, name: str) -> str:
-    """Return who changed a field last, in words: somebody or a fetch; empty where nothing is recorded."""
+    """Return who changed a field last, in words: a person or a fetch; empty if there is no record."""
     entries = LogEntry.objects.filter(content_type=_content_type(), object_id=str(track.pk))
     for entry in entries.select_related("user").order_by("-action_time", "-pk")[:NEWEST]:
         if name in (_recorded_values(entry.change_message) or ()):
@@ -232,7 +232,7 @@ class Story:
 
     @cached_property
     def moved_track(self) -> Track | None:
-        """The track that has the uuid with which Soundcharts answers for this one, if it is here."""
+        """The track that has this one's new uuid, if it is here."""
         return Track.objects.filter(uuid=self.track.moved_to).first() if self.track.moved_to else None
 
     @cached_property

@@ -107,7 +107,7 @@ class TrackAdmin(ImportMixin, AudienceFetching, AudienceColumns, AudienceOnPage,
             sent: Any = request.POST.copy()
             if ticks := sent.getlist(ACTION_CHECKBOX_NAME):
                 try:
-                    # A tick that is no key counts as one of no track.
+                    # A tick that is not a key selects no track.
                     keys = keys_in(ticks, most=LARGEST_SELECTION) or [0]
                 except TooManyKeys:
                     messages.error(request, f"{TOO_MANY_TICKED} Nothing was done.")

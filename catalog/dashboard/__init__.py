@@ -2,6 +2,6 @@
 
 running    the jobs that are active: how fast they are, how long they will take, why they wait
 calls      what was spent and what will be, of the quota
-health     what is alive and what is not, and when it was last seen
-troubles   what is not as it should be, and what to do about it
+health     which parts are online, and when each was last seen
+troubles   problems, and what to do about them
 """

@@ -1,4 +1,4 @@
-"""The calls of the quota: spent day by day, left, and how long they last."""
+"""The quota: calls used per day, calls remaining, and how long they last."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +16,7 @@ from soundcharts.renewal import Renewal
 SHOWN_DAYS = 30
 # Whole days by whose spending the forecast goes.
 PACE_DAYS = 7
-# No plan has a longer term, as far as is known.
+# The longest known term of a plan.
 LONGEST_TERM_DAYS = 366
 
 
@@ -30,12 +30,12 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What becomes of the calls that are left, if things go on as they did.
+    """A forecast of the calls remaining at the current pace.
 
-    `per_day` is the mean of `days` whole days; `needed` is what active jobs still need. `left` is what the
-    renewal on `renews_on` finds; below 0 the quota does not suffice, and None is unknown, as is that day.
-    `lasts_days` is how long there are calls for bulk work, None as long as none are spent. `pauses_on` is the
-    day on which only the reserve is left, if that comes before the renewal.
+    `per_day` is the mean of `days` whole days; `needed` are the calls that active jobs still need. `left` are
+    the calls remaining at the renewal on `renews_on`: negative if the quota does not suffice, None if the
+    renewal is unknown. `lasts_days` is how long bulk work has calls, None without any use so far. `pauses_on`
+    is the day on which only the reserve remains, if it is before the renewal.
     """
 
     per_day: float
@@ -94,7 +94,7 @@ def calls(account: ApiAccount | None) -> Calls:
 
 
 def _renews_on(account: ApiAccount | None, today: date) -> date | None:
-    """Return the next day on which the quota is renewed: by the setting, or as it was seen to be."""
+    """Return the next renewal day, from the setting or from observed renewals."""
     renewal = Renewal.parse(settings.SOUNDCHARTS_QUOTA_RENEWS)
     if renewal is None and account is not None:
         seen = (account.renewed_before_at, account.renewed_at)
@@ -105,9 +105,9 @@ def _renews_on(account: ApiAccount | None, today: date) -> date | None:
 def forecast(
     days: list[Day], remaining: int, needed: int, now: datetime, *, renews_on: date | None = None
 ) -> Forecast:
-    """Go on from today as in the last whole days, and spend what active jobs need on top.
+    """Forecast from the pace of the last whole days, plus the calls that active jobs need.
 
-    The quota is renewed as the day `renews_on` begins, in UTC; None is unknown.
+    The quota renews at the start of `renews_on`, in UTC; None if unknown.
     """
     before_today = days[:-1]
     # Days before the first that was counted are not days on which nothing was spent.

@@ -1,4 +1,4 @@
-"""What is alive, when it was last seen, and what is not as it should be."""
+"""Which parts are online, when each was last seen, and which problems there are."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,12 +15,12 @@ from catalog.timing import next_run_at
 
 Kind = Heartbeat.Kind
 
-# What people call the regular deeds.
+# Labels of the recurring work.
 NAMES: dict[str, str] = {Kind.BEAT: "Scheduler", Kind.SWEEP: "Housekeeping"}
 
 # A worker notes every 10 seconds that it is alive, and half a minute after a note that failed.
 WORKER_SILENCE = timedelta(seconds=90)
-# How long after its time a refresh has not run: beat starts it within seconds.
+# A refresh counts as missed after this time; beat normally starts it within seconds.
 REFRESH_PATIENCE = timedelta(minutes=10)
 
 
@@ -42,17 +42,17 @@ class Health:
     error_message: str = ""
     error_at: datetime | None = None
     next_refresh_at: datetime | None = None
-    # Refreshes whose time has passed without a run: what they are called, and when they were due.
+    # Missed refreshes: label, and when each was due.
     missed_refreshes: list[tuple[str, datetime]] = field(default_factory=list)
-    # What meets an unexpected error each time: what it is called, since when, the reference in the logs.
+    # Recurring work that fails every time: label, since when, and the reference in the logs.
     failing: list[tuple[str, datetime, str]] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
 
 
 def health(account: ApiAccount | None, *, is_broker_answering: bool | None = None) -> Health:
-    """Return what is known from rows, and of the broker what the caller has found out.
+    """Return health from the database, and the broker's state as the caller found it.
 
-    In a constant number of queries.
+    Uses a constant number of queries.
     """
     now = timezone.now()
     seen = list(Heartbeat.objects.order_by("-seen_at"))
@@ -88,20 +88,20 @@ def health(account: ApiAccount | None, *, is_broker_answering: bool | None = Non
         now=now,
     )
     troubles = [*parts_in_trouble(found, now=now, waiting=work.unfinished), *work.troubles]
-    # The worst first; what is equally bad in the order in which it was looked for.
+    # The worst first; a stable sort keeps the order of the checks within a level.
     found.troubles = sorted(troubles, key=lambda trouble: trouble.level)
     return found
 
 
 def _refreshes() -> list[tuple[str, datetime]]:
-    """Return the refreshes that are on: what each is called, and when it is due."""
+    """Return the label and due time of each refresh that is turned on."""
     titles = {refresh.beat_name: refresh.title for refresh in schedule.REFRESHES}
     rows = PeriodicTask.objects.filter(name__in=titles, enabled=True).select_related("crontab", "interval")
     return [(titles[row.name], due) for row in rows if (due := next_run_at(row)) is not None]
 
 
 def _live_error(found: Health) -> str:
-    """Return the code of the last error of Soundcharts, empty where it has answered since."""
+    """Return the code of the last Soundcharts error, empty if Soundcharts has answered since."""
     if found.error_at is None:
         return ""
     has_answered = found.answered_at is not None and found.answered_at >= found.error_at

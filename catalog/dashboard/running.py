@@ -60,7 +60,7 @@ class ActiveJob:
 
     @property
     def reason(self) -> str:
-        """Why it stands still, and what to do."""
+        """Why it is waiting or paused, and what to do."""
         return reason_of(self.job, self.status)
 
 

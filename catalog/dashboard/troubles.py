@@ -1,6 +1,6 @@
-"""What is not as it should be: parts that are silent, and work that stands still or has failed.
+"""Problems: parts that are offline, and work that is stalled or has failed.
 
-Health is green only where nothing of this is found.
+Health is green only if there are none.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ Status = MetadataFetchTask.Status
 
 # Beat sends a message for each sweep.
 BEAT_PATIENCE = timedelta(minutes=1)
-# What a sweep waits for at most while workers are busy with slices of other work.
+# The longest wait of a sweep while workers are busy with slices of other work.
 SWEEP_PATIENCE = timedelta(minutes=5)
-# A task that wants work and shows no sign of any for so long stands still.
+# An active task without progress for this long is stalled.
 STANDS_STILL = timedelta(minutes=5)
-# How long a failure keeps Health from being green, unless what failed is tried again before.
+# A failure keeps Health from being green for this long, unless it is retried earlier.
 FAILED_WITHIN = timedelta(hours=24)
-# Active tasks that are looked at one by one, the newest.
+# The newest active tasks, which are checked one by one.
 MOST_TASKS = 200
-# Errors of the API that tasks tell of themselves, or that pass without anybody doing anything.
+# API errors that tasks already report, or that pass without any action.
 TOLD_BY_TASKS = ("forbidden", "quota_exhausted", "quota_reserved", "rate_limited")
-# A person has to do something about these.
+# These need a person to act.
 SERIOUS = ("authentication_failed", "forbidden", "internal_error")
 
 
 class Level(IntEnum):
-    """How bad something is; the worst is the least."""
+    """How serious a problem is; the most serious has the lowest value."""
 
     DANGER = 0
     WARNING = 1
@@ -54,9 +54,9 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that is not as it should be: what it is, why or what follows, and what to do.
+    """A problem: its title, the reason or consequence, and what to do.
 
-    `address` leads to the tasks that it is about; `details` and `command` are for operators.
+    `address` links to the affected tasks; `details` and `command` are for operators.
     """
 
     level: Level
@@ -78,7 +78,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is wrong with tasks, and how many of them want work."""
+    """Problems of tasks, and the number of active tasks."""
 
     troubles: list[Trouble]
     unfinished: int
@@ -88,7 +88,7 @@ class Work:
 
 
 def parts_in_trouble(found: Health, *, now: datetime, waiting: int) -> Iterator[Trouble]:
-    """Yield what is wrong with the parts, given how many tasks want work."""
+    """Yield the problems of the parts; `waiting` is the number of active tasks."""
     if found.unusable_settings:
         yield Trouble(
             Level.DANGER,
@@ -97,7 +97,7 @@ def parts_in_trouble(found: Health, *, now: datetime, waiting: int) -> Iterator[
             details=found.unusable_settings,
         )
     if found.is_broker_answering is False:
-        # Without it nobody can be seen, so that nothing is known of workers and beat.
+        # Without the queue, the state of workers and beat is unknown.
         words = explain("broker_unreachable")
         yield Trouble(Level.DANGER, words.title, words.meaning, words.what_to_do, details=words.for_operators)
         return
@@ -149,7 +149,7 @@ def _beat_trouble(found: Health, now: datetime) -> Iterator[Trouble]:
             address=reverse("admin:catalog_refreshpolicy_changelist"),
             details="See the scheduler's log for the cause.",
         )
-    # Where there never was one, the first is still to come.
+    # Before the first sweep nothing is overdue.
     is_swept = found.swept_at is None or now - found.swept_at <= 2 * interval + SWEEP_PATIENCE
     if found.workers and not is_swept:
         yield Trouble(
@@ -170,10 +170,10 @@ def _for(seen_at: datetime | None, now: datetime) -> str:
 
 
 def work_in_trouble(error: str, *, quota_remaining: int | None, is_worked_on: bool, now: datetime) -> Work:
-    """Return what stands still or has failed.
+    """Return stalled and failed work.
 
-    `error` is the code of an error of Soundcharts that lasts; where nothing `is_worked_on` for want of a
-    worker or the queue, that is the trouble of all tasks.
+    `error` is the code of a lasting Soundcharts error. Without `is_worked_on` there is no worker or queue,
+    which explains every stalled task.
     """
     wanting = list(
         MetadataFetchTask.objects.filter(status__in=(Status.PENDING, Status.RUNNING))
@@ -205,7 +205,7 @@ def _paused(error: str, quota_remaining: int | None) -> Iterator[Trouble]:
         counts[BY_HAND] = counts.get(BY_HAND, 0) + counts.pop("")
     by_hand = counts.pop(BY_HAND, 0)
     if quota_remaining is not None and quota_remaining <= 0:
-        # Whatever tasks have paused for, there is this one reason now.
+        # Tasks may have paused for either reason, but only this one applies now.
         counts["quota_exhausted"] = sum(counts.pop(code, 0) for code in quota.QUOTA_CODES)
     elif quota_remaining is not None and quota_remaining <= settings.SOUNDCHARTS_QUOTA_RESERVE:
         counts["quota_reserved"] = sum(counts.pop(code, 0) for code in quota.QUOTA_CODES)
@@ -276,9 +276,9 @@ def _standing_still(
 
 
 def _failed(now: datetime) -> Iterator[Trouble]:
-    """Yield what has failed lately and was not tried again; a person has seen the end of a single fetch."""
+    """Yield recent failures that were not retried, except single fetches, whose result a person has seen."""
     retries = MetadataFetchTask.objects.filter(parent=OuterRef("pk")).exclude(
-        # That is the metadata of what an import has found.
+        # These are an import's metadata jobs.
         dedupe_key__startswith="imported:"
     )
     ended = MetadataFetchTask.objects.filter(

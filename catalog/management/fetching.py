@@ -105,8 +105,8 @@ class FetchCommand(BaseCommand):
             raise CommandError(self._what_was_stopped(newest), returncode=130) from None
 
     def _what_was_stopped(self, newest: int) -> str:
-        """Say what becomes of the task; `newest` is the last that was there before the command began."""
-        # Not what a variable says: the task is saved before the workers are told, which can take seconds.
+        """Describe the task's state; `newest` is the key of the last task before the command started."""
+        # Read from the database: the task is saved before the workers are notified, which can take seconds.
         job = self._followed or (
             MetadataFetchTask.objects.filter(pk__gt=newest, requested_by=None).order_by("pk").first()
         )

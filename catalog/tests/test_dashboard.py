@@ -264,8 +264,8 @@ def test_what_is_left_and_what_is_kept_for_people_is_said(viewer_client, broker,
         fingerprint=get_service().account, quota_remaining=4321, observed_at=timezone.now()
     )
     said = words_of(viewer_client.get(PAGE))
-    assert "Left of the plan 4,321" in said
-    assert "Kept for people 31" in said
+    assert "Calls remaining 4,321" in said
+    assert "Reserved for manual fetches 31" in said
     assert "The daily average appears after the first whole day. About 4,321 will remain" in said
 
 
@@ -286,7 +286,7 @@ def test_a_quota_that_is_not_known_is_said_to_be_unknown(viewer_client, broker, 
         ApiAccount.objects.create(fingerprint=get_service().account)
     page = viewer_client.get(PAGE)
     assertContains(page, "not known yet")
-    assertContains(page, "Soundcharts says with its first answer")
+    assertContains(page, "reports the calls remaining with its first answer")
 
 
 # --- health
