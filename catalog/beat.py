@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds before the database is asked again after it gave an error.
 RETRY_SECONDS = 5.0
-# ... and before what failed for a reason that nobody foresaw is tried again.
+# ... and before the next try after an unexpected error.
 RETRY_AFTER_ERROR = 60.0
 # A run that was so far in the future was written down by a clock that was wrong.
 CLOCK_TOLERANCE = timedelta(hours=1)
@@ -75,7 +75,7 @@ class Scheduler(DatabaseScheduler):
             logger.warning("beat waits for the database: %s", str(error).strip())
             wait = self._begin_anew()
         except Exception as unexpected:
-            # Beat must not die of one row: nothing else would run any more.
+            # One failing row must not stop beat and with it all other rows.
             self._note_failed("beat", unexpected)
             wait = self._begin_anew()
         else:
@@ -93,7 +93,7 @@ class Scheduler(DatabaseScheduler):
             logger.warning("%s: not noted for Health, reference %s", name, error.reference)
 
     def _note_well(self, name: str) -> None:
-        """Note that all works again, once what failed has worked."""
+        """Note that beat works again, after the failed step has succeeded."""
         if name in self._failed:
             self._failed.discard(name)
             if not self._failed:
@@ -149,7 +149,7 @@ class Scheduler(DatabaseScheduler):
             logger.warning("%s: tried again soon: %s", entry.name, str(error).strip())
             return schedstate(False, RETRY_SECONDS)
         except Exception as unexpected:
-            # The other rows have their turn all the same.
+            # The other rows still run.
             self._note_failed(entry.name, unexpected)
             return schedstate(False, RETRY_AFTER_ERROR)
 

@@ -59,7 +59,7 @@ def note_seen_from_outside(kind: str, name: str = "") -> None:
 
 
 def note_outcome(kind: str, *, reference: str = "") -> None:
-    """Note the reference of an unexpected error that a regular deed met; without one, that it works."""
+    """Save the reference of an unexpected error in recurring work, or clear it once the work succeeds."""
     failed_at = Now() if reference else None
     seen = Heartbeat.objects.filter(kind=kind, name="").exclude(reference=reference)
     seen.update(reference=reference, failed_at=failed_at)

@@ -49,7 +49,7 @@ class FieldChange:
         return self._shown(self.after)
 
     def _shown(self, value: Any) -> Any:
-        """Return a value as people read it: seconds as a clock shows them."""
+        """Return a value for display; seconds as 3:45."""
         return countdown(value) if self.field == "duration" and isinstance(value, int) else value
 
 
@@ -73,7 +73,7 @@ class TrackReport:
 
     @property
     def is_missing(self) -> bool:
-        """Whether Soundcharts knew the track before, and now says that it does not."""
+        """Whether Soundcharts knew the track before and now answers 404."""
         return self.outcome == "failed" and self.code == "not_found" and not self.is_first
 
     @property
@@ -126,9 +126,9 @@ def new_track(song: SongSummary) -> Track:
 
 
 def apply_move(track: Track, moved: Moved, *, fetched_at: datetime) -> TrackReport:
-    """Record on a track, unsaved, that Soundcharts answers with another uuid. Its metadata stay as they are.
+    """Record on a track, unsaved, that Soundcharts answered with another uuid. Its metadata stay unchanged.
 
-    That is an answer, so the track is fresh. What the other song says is kept for `adopt_move`.
+    The answer makes the track fresh. The other song's data are kept for `adopt_move`.
     """
     is_first = track.metadata_fetched_at is None
     if moved.new_uuid == track.uuid:  # Somebody has adopted it while the call was in flight.
@@ -145,7 +145,7 @@ def apply_move(track: Track, moved: Moved, *, fetched_at: datetime) -> TrackRepo
 
 
 def adopt_move(track: Track) -> list[FieldChange]:
-    """Give a moved track, unsaved, its new uuid and what Soundcharts said with it; return the changes."""
+    """Give a moved track, unsaved, its new uuid and the data received with it; return the changes."""
     song = None if track.moved_song is None else song_from_json(track.moved_song)
     track.uuid, track.moved_to, track.moved_song = track.moved_to or track.uuid, None, None
     if song is None or track.metadata_fetched_at is None:
@@ -154,7 +154,7 @@ def adopt_move(track: Track) -> list[FieldChange]:
 
 
 def song_as_json(song: Song) -> dict[str, Any]:
-    """Return a song in a form that a JSON column keeps."""
+    """Return a song as JSON for a column."""
     kept = asdict(song)
     kept["uuid"] = str(song.uuid)
     kept["release_date"] = song.release_date.isoformat() if song.release_date else None
@@ -162,7 +162,7 @@ def song_as_json(song: Song) -> dict[str, Any]:
 
 
 def song_from_json(kept: dict[str, Any]) -> Song:
-    """Return the song that a JSON column has kept; values that this version does not know are left out."""
+    """Return the song stored in a JSON column, without values that this version does not know."""
     known = {name: value for name, value in kept.items() if name in Song.__dataclass_fields__}
     day = known.get("release_date")
     lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
@@ -199,7 +199,7 @@ def _apply_fields(
             )
             continue
         if known and _is_same(name, known, value, song):
-            # A cover whose signature has run out would be a broken picture.
+            # A cover with an expired signature would not load.
             if name == "image_url" and name not in track.edited_fields:
                 track.image_url = value
             continue
@@ -213,7 +213,7 @@ def _apply_fields(
 
 
 def _is_same(name: str, known: Any, value: Any, song: Song | SongSummary) -> bool:
-    """Return whether a value that is written differently says what is known.
+    """Return whether two differently written values mean the same.
 
     Another Unicode form, another spelling of an ISRC, labels or genres in another order, a new signature of
     the same picture's address.

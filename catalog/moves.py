@@ -1,4 +1,4 @@
-"""Adopting the uuid with which Soundcharts answers for a merged song."""
+"""Adopt the new uuid of a merged song."""
 
 from dataclasses import dataclass, field
 
@@ -10,10 +10,10 @@ from catalog.models import Track, note_aliases
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What became of an adoption.
+    """The result of an adoption.
 
-    `track` as it is now. `other` is the track that has the new uuid already: then nothing was changed.
-    `is_adopted` is False, too, where the track is not moved, or no longer.
+    `track` is its current state. If `other` already has the new uuid, nothing was changed. `is_adopted` is
+    also False if the track has not moved, or no longer counts as moved.
     """
 
     track: Track
@@ -38,7 +38,7 @@ def adopt(track_id: int) -> Adoption:
         try:
             with transaction.atomic():
                 track.save()
-        except IntegrityError:  # An import has added it meanwhile.
+        except IntegrityError:  # An import has added the song in the meantime.
             track.refresh_from_db()
             return Adoption(track, other=Track.objects.get(uuid=new_uuid))
         note_aliases({str(old_uuid): track.pk})

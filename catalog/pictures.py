@@ -1,4 +1,4 @@
-"""Which pictures a page may show: those that the Content-Security-Policy lets a browser load."""
+"""Covers that a page may show under the Content-Security-Policy."""
 
 from urllib.parse import urlsplit
 
@@ -8,7 +8,7 @@ from soundcharts.fields import is_web_url
 
 
 def shown_at(address: str) -> str:
-    """Return the address from which a page shows a picture; empty where initials stand instead.
+    """Return the address of a cover for pages; empty if initials are shown instead.
 
     Pictures come by https. An http address is tried by https, which every host of covers speaks today, unless
     it names a port: nothing says at which port the same host would speak https.

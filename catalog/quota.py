@@ -34,19 +34,19 @@ CHECK_EVERY = 900
 _noted_at: dict[str, float] = {}
 
 
-# The reasons for a pause that end by themselves.
+# Reasons for a pause that end automatically.
 QUOTA_CODES = (QuotaExhausted.code, QuotaReserved.code)
-# Those that end by themselves where the free usage call was refused at the pause, and works again.
+# Reasons that end automatically if the free usage call was refused at the pause and works again.
 CREDENTIAL_CODES = (AuthenticationFailed.code, Forbidden.code)
 
 
 def usable_service() -> SoundchartsService | None:
-    """Return the service for bulk work, None where the settings that describe it cannot be used."""
+    """Return the service for bulk work, None if its settings are invalid."""
     return None if why_unusable() else get_service()
 
 
 def why_unusable() -> str:
-    """Return in a sentence why no service can be made of the settings, empty where one can."""
+    """Return a sentence about invalid settings, empty if they are valid."""
     try:
         get_service()
     except (SoundchartsError, ValueError) as error:
@@ -61,7 +61,7 @@ def current_account() -> ApiAccount | None:
 
 
 def pause_left() -> float:
-    """Return the seconds for which the rate limit holds back all calls, without a query."""
+    """Return the seconds until the rate limit allows calls again, without a query."""
     service = usable_service()
     return service.pause_left() if service else 0.0
 
@@ -98,7 +98,7 @@ def note_error(service: SoundchartsService, error: SoundchartsError) -> None:
 
 
 def ask_usage() -> Usage | None:
-    """Ask, free of charge and not too often, what the account may still spend.
+    """Return the calls remaining from the free usage call, at a limited rate.
 
     Returns None when it is too early to ask, or when Soundcharts refuses or does not answer.
     """
@@ -120,13 +120,13 @@ def ask_usage() -> Usage | None:
 
 
 def allows_bulk_work(usage: Usage) -> bool:
-    """Return whether there are calls for bulk work; false where Soundcharts does not tell."""
+    """Return whether calls for bulk work are available; False if Soundcharts does not say."""
     remaining = usage.quota_remaining
     return remaining is not None and remaining > settings.SOUNDCHARTS_QUOTA_RESERVE
 
 
 def is_account_refused() -> bool:
-    """Ask, free of charge, whether Soundcharts refuses our credentials for everything."""
+    """Return whether Soundcharts refuses every call with our credentials, by the free usage call."""
     if (service := usable_service()) is None:
         return True
     try:

@@ -22,7 +22,7 @@ from catalog.models import MetadataFetchTask, Track
 
 logger = logging.getLogger(__name__)
 
-# How far a job is, in JSON.
+# The progress of a job as JSON.
 Result = dict[str, Any] | None
 
 # One byte that the worker's main process shares with the children it forks: set, it asks them to
@@ -136,7 +136,7 @@ def _run(refresh: schedule.Refresh) -> Result:
 
 
 def _result_of(job_id: int) -> Result:
-    """Return how far a job is, for a result backend; None without one, or without the job."""
+    """Return a job's progress for the result backend; None without a backend or without the job."""
     if not settings.CELERY_RESULT_BACKEND:
         return None
     names = ("status", "total_tracks", "processed_tracks", "failed_tracks", "api_calls", "error_code")

@@ -32,7 +32,7 @@ def duration(seconds: float) -> str:
 
 
 def countdown(seconds: float) -> str:
-    """Return the time that is left as a clock shows it: "0:43", "12:05", "1:02:05"."""
+    """Return the remaining time as "0:43", "12:05" or "1:02:05"."""
     minutes, left = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

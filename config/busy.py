@@ -1,4 +1,4 @@
-"""Pages for when the database gives no answer in time: what somebody sent is kept, to be sent again."""
+"""Pages for a busy database: they keep the submitted form so that people can send it again."""
 
 import logging
 import sqlite3
@@ -15,13 +15,13 @@ from config.kept_forms import fields_of
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
-# Of PostgreSQL: a lock or statement that timed out, a deadlock, a conflict, too many connections, a restart.
+# PostgreSQL: lock or statement timeout, deadlock, conflict, too many connections, restart.
 _BUSY_STATES = {"55P03", "57014", "40P01", "40001", "53300", "57P01", "57P02", "57P03"}
 _BUSY_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """Return whether an error of the database is over when it is tried again in a moment."""
+    """Return whether a database error is likely to pass within a moment."""
     if not isinstance(error, DatabaseError):
         return False
     cause = error.__cause__
@@ -32,7 +32,7 @@ def is_busy(error: BaseException | None) -> bool:
 
 
 def answer_busy(request: HttpRequest) -> HttpResponse:
-    """Say that the database is busy, with a button that sends again what was sent. Asks no database."""
+    """Return the page for a busy database, with a button that sends the form again. Makes no query."""
     logger.warning("%s %s: the database is busy", request.method, request.path)
     is_sent = request.method == "POST"
     values = {
@@ -48,7 +48,7 @@ def answer_busy(request: HttpRequest) -> HttpResponse:
 
 
 class BusyDatabase:
-    """Middleware: a view that the database keeps waiting too long answers 503, and nothing typed is lost."""
+    """Middleware: answer 503 if the database keeps a view waiting too long, and keep the form's entries."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -61,7 +61,7 @@ class BusyDatabase:
 
 
 def answer_error(request: HttpRequest) -> HttpResponse:
-    """The site's answer to any other error; around a view, a session that cannot be saved ends here, too."""
+    """Answer any other error, including a session that cannot be saved after a view."""
     if is_busy(sys.exc_info()[1]):
         return answer_busy(request)
     return server_error(request)

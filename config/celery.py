@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-# Connects itself to the beginning and end of each task.
+# The import connects its handlers to the start and end of each task.
 import_module("config.logs")
 
 app = Celery("liner_notes")
@@ -19,7 +19,7 @@ app.autodiscover_tasks()
 
 
 def _say_why_not(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say in one sentence why a worker or beat cannot start with these settings, as manage.py does."""
+    """Print one sentence about invalid settings of a worker or beat, as manage.py does."""
     if isinstance(error, ImproperlyConfigured):
         print(f"Liner Notes cannot start: {error}", file=sys.stderr)
     else:

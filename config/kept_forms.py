@@ -1,4 +1,4 @@
-"""What somebody has sent in vain is kept: it can be sent again as it was, and nobody types it twice.
+"""Keep a form that could not be processed, so people can send it again without retyping it.
 
 After the end of a session it waits in the visitor's next one, for an hour at most, until they have logged in.
 """
@@ -19,18 +19,18 @@ from django.views.decorators.http import require_POST
 Fields = list[tuple[str, str]]
 
 _KEY = "kept_form"
-# Bytes, compressed, of what is kept: of somebody who has been logged in here a list of ten thousand UUIDs,
-# of a stranger, who could fill the database with it, no more than of a failed log-in.
+# Most compressed bytes kept: a list of ten thousand UUIDs from a known browser. A stranger could fill the
+# database, so the limit is the size of a failed log-in.
 MOST_BYTES = 300_000
 MOST_BYTES_OF_A_STRANGER = 3_000
 SECONDS = 3600
-# Says who has been logged in by this browser; it opens nothing.
+# Names the last user of this browser; it grants no access.
 _COOKIE = "known_user"
 _COOKIE_SECONDS = 90 * 86_400
 
 
 def fields_of(request: HttpRequest) -> Fields:
-    """Return what was sent, without passwords, files and the token, which the next form has anew."""
+    """Return the submitted fields without passwords, files and the token (the next form has a new one)."""
     return [
         (name, value)
         for name, values in request.POST.lists()
@@ -40,7 +40,7 @@ def fields_of(request: HttpRequest) -> Fields:
 
 
 def keep(request: HttpRequest) -> bool:
-    """Keep a form in the session until the visitor has logged in; False for one that is too large."""
+    """Keep a form in the session until the visitor logs in; return False if it is too large."""
     told = json.dumps({"fields": fields_of(request), "has_files": bool(request.FILES)})
     packed = zlib.compress(told.encode())
     user = _known_user(request)
@@ -56,7 +56,7 @@ def keep(request: HttpRequest) -> bool:
 
 
 def remember_user(request: HttpRequest, response: HttpResponse) -> None:
-    """Let this browser say later whose session has ended."""
+    """Set a cookie that says later whose session has ended."""
     user = str(request.user.pk)
     if _known_user(request) != user:
         response.set_signed_cookie(
@@ -74,11 +74,11 @@ def _known_user(request: HttpRequest) -> str | None:
 
 
 def offer_kept(request: HttpRequest) -> HttpResponse | None:
-    """Return the page that offers to send what was kept for this address, or None. Nothing is done by it."""
+    """Return the page that offers to send the form kept for this address, or None. It changes nothing."""
     kept = request.session.get(_KEY)
     if not kept or kept["address"] != request.get_full_path() or time.time() - kept["at"] > SECONDS:
         return None
-    # A colleague at the same machine does not see it.
+    # Never show it to another user of the same browser.
     if kept["user"] not in (None, str(request.user.pk)):
         return None
     form = json.loads(zlib.decompress(b64decode(kept["form"])))
@@ -97,7 +97,7 @@ def forget(request: HttpRequest, *, address: str | None = None) -> str | None:
 
 
 def answer_stale_token(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Answer a form whose token is not valid: one of this site's own pages is offered to be sent again.
+    """Answer a form with an invalid token: offer to send it again if it came from this site.
 
     Such a page was open while somebody logged in elsewhere in the same browser. Only the browser's word
     (`Origin`) that it is our own page counts: another site must not get its form in front of a button.
@@ -117,5 +117,5 @@ def answer_stale_token(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 @require_POST
 def discard(request: HttpRequest) -> HttpResponse:
-    """Forget what was kept, and open its page as it is."""
+    """Discard the kept form and open its page."""
     return HttpResponseRedirect(forget(request) or reverse(settings.LOGIN_REDIRECT_URL))

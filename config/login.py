@@ -92,7 +92,7 @@ def tell_of_ended_session(get_response: Callable[[HttpRequest], HttpResponse]) -
         response = get_response(request)
         is_to_log_in = response.status_code == 302 and "/login/?next=" in response.headers["Location"]
         if is_in_part and is_to_log_in:
-            # A redirect would put the log-in page into a dialog; the page's own script says it in words.
+            # A redirect would load the log-in page into a dialog; the page's own script shows a message.
             return HttpResponse(status=401)
         if request.method != "POST":
             return response

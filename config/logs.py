@@ -1,4 +1,4 @@
-"""Log lines, each with the Celery task that it belongs to, in all threads that work for the task."""
+"""Add the Celery task to each log line, in all threads that work for the task."""
 
 import logging
 from contextvars import ContextVar

@@ -8,7 +8,7 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
 
 def content_security_policy(*, image_origins: list[str]) -> dict[str, dict[str, list[str]]]:
-    """Return the policy; `image_origins` are origins (http://host:port) whose pictures are shown besides."""
+    """Return the policy; `image_origins` are further origins (http://host:port) whose images are shown."""
     directives = {
         "default-src": [NONE],
         # Alpine, which the theme is built with, makes functions of the expressions in its attributes.

@@ -1,4 +1,4 @@
-"""What Django's pages and mails about errors leave out."""
+"""Hide secrets in Django's error pages and mails."""
 
 import re
 
@@ -6,7 +6,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class ReportFilter(SafeExceptionReporterFilter):
-    """Hide the settings that Django hides, and those whose URL can hold a password."""
+    """Hide the settings that Django hides, and URLs that can hold a password."""
 
     hidden_settings = re.compile(
         f"{SafeExceptionReporterFilter.hidden_settings.pattern}|PROXY|REDIS|BROKER|DATABASE_URL",

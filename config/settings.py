@@ -37,7 +37,7 @@ if env_file := os.environ.get("ENV_FILE", str(BASE_DIR / ".env")):
 
 def _text(name: str, default: str | None = None) -> str:
     """Return a setting; empty counts as not set. Without a default it must be set."""
-    # Not by `env`, for which a value that begins with $ is the name of another.
+    # Not by `env`, which takes a value that begins with $ for another variable's name.
     value = os.environ.get(name, "").strip()
     if value:
         return value
@@ -86,7 +86,7 @@ def _time_of_day(name: str, default: str) -> time:
 
 
 def _renewal(name: str) -> str:
-    """Return a day of the month or a date, as it is written; empty if it is not set."""
+    """Return a day of the month or a date as written, empty if not set."""
     text = _text(name, "")
     try:
         Renewal.parse(text)
@@ -98,7 +98,7 @@ def _renewal(name: str) -> str:
 
 
 def _checked(check: Callable[[str, str], None], name: str, value: str) -> str:
-    """Return a value that passes a check. The sentence of one that does not never quotes it."""
+    """Return a value that passes a check. The error message never quotes it."""
     try:
         if value:
             check(name, value)
@@ -108,7 +108,7 @@ def _checked(check: Callable[[str, str], None], name: str, value: str) -> str:
 
 
 def _word(name: str) -> str:
-    """Return a key or the like, which travels in the head of a request."""
+    """Return a value, such as a key, that is sent in a request header."""
     return _checked(check_header_text, name, _text(name, ""))
 
 
@@ -117,7 +117,7 @@ def _service_url(name: str, default: str) -> str:
 
 
 def _redis_url(name: str, default: str) -> str:
-    """Return the address of a Redis; the sentence never quotes it, since it can hold a password."""
+    """Return a Redis address. The error message never quotes it, because it can hold a password."""
     value = _text(name, default)
     try:
         parts = urlsplit(value)
@@ -180,7 +180,7 @@ def _database() -> dict[str, Any]:
         database: dict[str, Any] = env.db_url_config(url)
     except (ImproperlyConfigured, ValueError, KeyError):
         database = {}
-    # Without a name, it would be that of the user.
+    # Without a name, PostgreSQL would use the user's name.
     if not database.get("NAME"):
         database = {}
     options: dict[str, Any] = database.setdefault("OPTIONS", {})
@@ -237,7 +237,7 @@ CSRF_TRUSTED_ORIGINS = _origins("CSRF_TRUSTED_ORIGINS")
 HTTPS_ONLY = _flag("HTTPS_ONLY", not DEBUG)
 SESSION_COOKIE_SECURE = HTTPS_ONLY
 CSRF_COOKIE_SECURE = HTTPS_ONLY
-# Keeps what was typed into a page that is older than the log-in.
+# Keeps the entries of a page that is older than the log-in.
 CSRF_FAILURE_VIEW = "config.kept_forms.answer_stale_token"
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 # The health check is asked over plain HTTP from inside the deployment.
@@ -249,12 +249,12 @@ BEHIND_TLS_PROXY = _flag("BEHIND_TLS_PROXY", False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS_PROXY else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Origins (http://host:port) whose pictures are shown, besides all by https: the simulator's, in the demo.
+# Origins (http://host:port) whose images are shown besides all https images: in the demo, the simulator's.
 IMAGE_ORIGINS = _origins("IMAGE_ORIGINS")
 CONTENT_SECURITY_POLICY = policy.content_security_policy(image_origins=IMAGE_ORIGINS)
 PERMISSIONS_POLICY = policy.PERMISSIONS_POLICY
 
-# Passwords in URLs stay out of pages and mails about errors.
+# Keeps passwords in URLs out of error pages and mails.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reports.ReportFilter"
 
 INSTALLED_APPS = [
@@ -396,15 +396,15 @@ SOUNDCHARTS_BATCH_SIZE = _number("SOUNDCHARTS_BATCH_SIZE", 10, low=1, high=100)
 SOUNDCHARTS_CALLS_PER_MINUTE = _number("SOUNDCHARTS_CALLS_PER_MINUTE", 5000, low=2, high=100_000)
 # The last calls of the quota, which bulk work leaves to people.
 SOUNDCHARTS_QUOTA_RESERVE = _number("SOUNDCHARTS_QUOTA_RESERVE", 25, low=0, high=1_000_000)
-# When the quota is renewed: a day of every month (15), or a date for a plan by the year (2026-03-01). Empty:
-# learned from two renewals in a row.
+# When the quota renews: a day of the month (15), or a date for a yearly plan (2026-03-01). Empty: learned
+# from two renewals in a row.
 SOUNDCHARTS_QUOTA_RENEWS = _renewal("SOUNDCHARTS_QUOTA_RENEWS")
 # Seconds until one try of a call is given up, from connecting to the last byte.
 SOUNDCHARTS_TIMEOUT = _number("SOUNDCHARTS_TIMEOUT", 10, low=1, high=60)
-# The proxy that calls go through: http://host:port or http://user:password@host:port. Those of the
-# environment (HTTPS_PROXY) are ignored.
+# The proxy for calls: http://host:port or http://user:password@host:port. HTTPS_PROXY and the like are
+# ignored.
 SOUNDCHARTS_PROXY = _proxy("SOUNDCHARTS_PROXY")
-# A file of certificates (PEM) that are trusted instead of the public ones, where a proxy signs for others.
+# A PEM file of certificates to trust instead of the public ones, for a proxy that re-signs.
 SOUNDCHARTS_CA_BUNDLE = _ca_bundle("SOUNDCHARTS_CA_BUNDLE")
 
 for _first, _second in (
@@ -431,8 +431,8 @@ if _unknown := set(SOUNDCHARTS_AUDIENCE_PLATFORMS) - set(AUDIENCE_PLATFORMS):
         f"SOUNDCHARTS_AUDIENCE_PLATFORMS: no platform {', '.join(sorted(_unknown))}. "
         f"There are: {', '.join(AUDIENCE_PLATFORMS)}."
     )
-# Days that one request for an audience may be about. A page holds 100, so more are of use only for songs with
-# fewer figures. Where the account refuses more than 90, 90 are asked for.
+# Days per audience request. A page holds 100 figures, so longer periods help only songs with fewer figures.
+# If the account refuses more than 90 days, requests cover 90.
 SOUNDCHARTS_AUDIENCE_PERIOD_DAYS = _number("SOUNDCHARTS_AUDIENCE_PERIOD_DAYS", 90, low=1, high=3650)
 # An audience is stale when it was last fetched so many days ago, counted as days of the calendar (UTC), until
 # staff say otherwise on the page Schedule.
@@ -458,20 +458,20 @@ CELERY_TIMEZONE = TIME_ZONE
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "liner-notes"
-# Progress and outcomes are rows, so none is needed. With one, the tasks that somebody sends leave a small
-# result there for a day; the messages of Liner Notes itself never do.
+# Progress and outcomes are rows, so no backend is needed. With one, tasks that you send yourself store a
+# small result for a day; Liner Notes' own messages never do.
 CELERY_RESULT_BACKEND = _redis_url("CELERY_RESULT_BACKEND", "") or None
 CELERY_TASK_IGNORE_RESULT = CELERY_RESULT_BACKEND is None
 CELERY_RESULT_EXPIRES = 86_400 if CELERY_RESULT_BACKEND else None
-# A result that cannot be stored must not hold up the next task.
+# A result that cannot be stored must not delay the next task.
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"max_retries": 1, "interval_start": 0}}
 CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 5
 CELERY_REDIS_SOCKET_TIMEOUT = 5
-# Seconds after which a task is interrupted and ends cleanly, and after which its process is killed: far above
-# a slice of work with the longest wait for the rate limit at its end, and below the visibility timeout.
+# Seconds until a task is interrupted (it ends cleanly), and until its process is killed. Both are far above a
+# slice of work plus the longest wait for the rate limit, and below the visibility timeout.
 CELERY_TASK_SOFT_TIME_LIMIT = max(480, 8 * WORK_SLICE_SECONDS)
 CELERY_TASK_TIME_LIMIT = CELERY_TASK_SOFT_TIME_LIMIT + 60
-# Housekeeping takes seconds; the next one goes on where it was interrupted.
+# Housekeeping takes seconds; the next run resumes where it was interrupted.
 CELERY_TASK_ANNOTATIONS = {"catalog.tasks.sweep_jobs": {"soft_time_limit": 240, "time_limit": 300}}
 # A message is gone only when its work is: a killed worker's message comes back.
 CELERY_TASK_ACKS_LATE = True
@@ -530,7 +530,7 @@ if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    # With Celery's task and its id, "-" outside of one.
+    # Includes Celery's task and its id, "-" outside tasks.
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {task} {message}", "style": "{"}},
     "filters": {"task": {"()": "config.logs.WithTask"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["task"]}},

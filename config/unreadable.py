@@ -1,7 +1,7 @@
-"""Requests that no page can make sense of are refused (400), and are no fault of the page (500).
+"""Middleware: answer 400, instead of 500, to requests with values that only the database rejects.
 
-A middleware. Pages say in words what is wrong with what people type, where they look at it. This is for the
-rest: what only the database finds out, at whatever place in an address, a form or a cookie.
+Forms report the usual mistakes beside their fields. This covers all other values in an address, a form or a
+cookie.
 """
 
 import logging
@@ -15,10 +15,10 @@ from django.views.defaults import bad_request
 
 logger = logging.getLogger("config.unreadable")
 
-# What the drivers of both databases raise for a value that no column can hold, and no statement.
+# Errors of both database drivers for a value that no column or statement can hold.
 REFUSED_VALUES = (DataError, OverflowError, ValueError, UnicodeEncodeError)
 
-# NUL and half a character are in no text of PostgreSQL; a number of 19 digits may be in no column.
+# PostgreSQL stores no NUL and no lone surrogate in text; a number of 19 digits may exceed every column.
 _HOSTILE = re.compile(r"[\0\ud800-\udfff]|\d{19}")
 
 
@@ -27,13 +27,13 @@ class RefuseUnreadable:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        # The session is looked up before any page is asked.
+        # The session is read before any view runs.
         if any("\0" in text for text in (request.path_info, *request.COOKIES, *request.COOKIES.values())):
             return bad_request(request, SuspiciousOperation("NUL in an address or a cookie"))
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer 400 where a value of the request is behind an error; let our own mistakes be mistakes."""
+        """Answer 400 if a value of the request caused an error; leave our own mistakes at 500."""
         if not isinstance(exception, REFUSED_VALUES):
             return None
         if not any(_HOSTILE.search(text) for text in _texts_of(request)):

@@ -1,4 +1,4 @@
-"""Unexpected errors: written on the job with a reference, tried again after a delay, then the job pauses.
+"""Unexpected errors: record them on the job with a reference, retry after a delay, then pause the job.
 
 The reference also stands in the log line with the traceback, so that operators find it.
 """
@@ -30,7 +30,7 @@ INTERNAL_TRIES = 3
 # Seconds until the next try where BATCH_RETRY_DELAYS is empty.
 DEFAULT_DELAY = 30
 
-# What PostgreSQL (by SQLSTATE) and SQLite (by text) say of trouble that an operator can end.
+# Database errors that an operator can fix, by SQLSTATE (PostgreSQL) and by text (SQLite).
 _BY_STATE = {
     "40P01": "The database ended a deadlock.",
     "53100": "The database's disk is full.",
@@ -46,7 +46,7 @@ _BY_TEXT = {
 
 
 class InternalError(SoundchartsError):
-    """Say that something unexpected happened, and under which reference the log explains it."""
+    """An unexpected error, with the reference of its traceback in the log."""
 
     code = INTERNAL_ERROR
     default_message = "An unexpected error occurred."
@@ -59,7 +59,7 @@ class InternalError(SoundchartsError):
 
 
 def internal_error(error: BaseException, *, during: str) -> InternalError:
-    """Log an unexpected error with a new reference, and return what a job or a person is told of it.
+    """Log an unexpected error with a new reference; return the error to show on a job or to a person.
 
     The returned message never quotes the error, which may hold anything.
     """
@@ -73,7 +73,7 @@ def internal_error(error: BaseException, *, during: str) -> InternalError:
 def note_internal_error(
     job_id: int, error: InternalError, *, chunk: FetchChunk | None = None, seen: int | None = None
 ) -> None:
-    """Count an unexpected error on its job, and let it wait; at the third in a row, pause it.
+    """Count an unexpected error on its job and delay the job; pause it after the third in a row.
 
     Gives `chunk` back, to be worked on with care. The first time only this chunk waits, since the error may
     be about its tracks alone; without a chunk, or from the second time on, the job does. `seen` is the job's
@@ -88,7 +88,7 @@ def note_internal_error(
     try:
         _note(job, error, chunk, tries)
     except (DatabaseError, InterfaceError):
-        # A full disk may still take a change of a row where it takes no new one.
+        # On a full disk an update may still succeed where an insert fails.
         logger.warning("job %s: noted without an event, reference %s", job_id, error.reference)
         _note(job, error, chunk, tries, has_event=False)
 
@@ -105,7 +105,7 @@ def _note(
     seconds = delays[min(tries, len(delays)) - 1]
     wanted = MetadataFetchTask.objects.filter(pk=job.pk, status__in=(Status.PENDING, Status.RUNNING))
     with transaction.atomic():
-        # The chunk before its job, as in a worker that saves a batch.
+        # Lock the chunk before its job, in the same order as a worker that saves a batch.
         if chunk is not None and error.is_about_job:
             release_chunk(chunk)
         elif chunk is not None:
@@ -133,7 +133,7 @@ def _note(
 
 
 def note_put_aside(job_id: int, error: InternalError) -> None:
-    """Note an unexpected error whose tracks already wait in a chunk of their own, while the others go on."""
+    """Note an unexpected error whose tracks already wait in a separate chunk; the others continue."""
     text = f"{error} The affected tracks will be retried later."
     with transaction.atomic():
         waits = MetadataFetchTask.objects.filter(
@@ -144,14 +144,14 @@ def note_put_aside(job_id: int, error: InternalError) -> None:
 
 
 class Steps:
-    """Steps of housekeeping that need not wait for each other: one that fails keeps none from being done."""
+    """Independent housekeeping steps: a failed step does not stop the others."""
 
     def __init__(self, during: str) -> None:
         self._during = during
         self.error: InternalError | None = None
 
     def take(self, step: Callable[[], T]) -> T | None:
-        """Return what a step returns, None where it fails; the last error is kept."""
+        """Return the result of a step, None if it fails; keep the last error."""
         try:
             return step()
         except SoftTimeLimitExceeded:
@@ -163,7 +163,7 @@ class Steps:
             return None
 
     def take_for_job(self, job_id: int, step: Callable[[], T]) -> T | None:
-        """Take a step that is about one job, which is told of an unexpected error, too."""
+        """Run a step for one job; an unexpected error is also noted on the job."""
         before = self.error
         result = self.take(step)
         if (error := self.error) is not None and error is not before:
@@ -172,7 +172,7 @@ class Steps:
 
 
 def _reason_of(error: BaseException) -> str:
-    """Return what happened in a sentence that quotes nothing of the error's own text."""
+    """Return a sentence about the error that does not quote its text."""
     if isinstance(error, SoftTimeLimitExceeded):
         return "A worker did not finish in time."
     if isinstance(error, OperationalError | InterfaceError):

@@ -1,4 +1,4 @@
-"""Known tracks that are suddenly not found: a job asks before it believes that.
+"""Pause a job when many known tracks in a row are suddenly not found.
 
 A song that Soundcharts has answered for does not disappear often, and many in a row do not at all. So a job
 pauses after some of them, whoever answered.
@@ -27,21 +27,21 @@ PAUSED = (
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Known tracks of a batch that were not found: how many since the last that was, and whether any was."""
+    """Known tracks of a batch that were not found, counted since the last one that was found, if any."""
 
     count: int = 0
     is_any_found: bool = False
 
     @property
     def as_update(self) -> dict[str, Any]:
-        """What this does to the count on the job's row."""
+        """The expression that updates the count on the job's row."""
         if self.is_any_found:
             return {"known_missing": self.count}
         return {"known_missing": F("known_missing") + self.count} if self.count else {}
 
 
 def ask_about_missing(job: MetadataFetchTask) -> None:
-    """Pause a job of which too many known tracks in a row were not found; once, so that Resume goes through.
+    """Pause a job once if too many known tracks in a row were not found.
 
     The tracks stay due: nobody has confirmed that they are gone.
     """
@@ -63,7 +63,7 @@ def ask_about_missing(job: MetadataFetchTask) -> None:
 
 
 def _keep_due(job: MetadataFetchTask) -> None:
-    """Let the tracks of the present row be asked for again at any time."""
+    """Make the tracks of the current row due again at any time."""
     failures = FetchFailure.objects.filter(job=job, code="not_found").order_by("-pk")
     track_ids = list(failures.values_list("track_id", flat=True)[: job.known_missing])
     if job.is_audience:

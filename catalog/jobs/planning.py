@@ -188,7 +188,7 @@ def _next_failures(job: MetadataFetchTask, room: int) -> tuple[list[int], dict[s
 
 
 def tracks_listed(import_job: MetadataFetchTask, track_ids: Collection[int]) -> set[int]:
-    """Return those of the tracks that the report of an import names already, by its index alone."""
+    """Return the tracks that an import's report already names, from the index alone."""
     rows = ImportRow.objects.filter(job=import_job, track_id__in=list(track_ids)).order_by()
     return {track_id for track_id in rows.values_list("track_id", flat=True) if track_id is not None}
 

@@ -1,4 +1,4 @@
-"""Unknown ISRCs of an import, looked up again later: Soundcharts adds many of them within hours or days."""
+"""Later checks of an import's unknown ISRCs: Soundcharts adds many of them within hours or days."""
 
 import logging
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 # Hours after the row was not found.
 RECHECK_HOURS = (2, 24, 72)
 MOST_RECHECKS = len(RECHECK_HOURS)
-# Rows that are due this soon after others are taken along: one task for all of them.
+# Rows due this soon after others join the same task.
 TAKEN_ALONG = timedelta(minutes=15)
-# While a check of an import is under way, its next one waits.
+# The next check of an import waits this long while one is in progress.
 BUSY_WAIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Rechecks:
-    """What is still to be checked of an import: `rows` rows, the first at `next_at`, for `calls` at most.
+    """Scheduled checks of an import: `rows` rows, the first at `next_at`, with at most `calls` calls.
 
-    `offered` rows are unknown and not to be checked; `offered_calls` is what checking them takes at most.
+    `offered` rows are unknown and not scheduled; checking them takes at most `offered_calls` calls.
     """
 
     rows: int
@@ -43,45 +43,45 @@ class Rechecks:
 
 
 def first_recheck(job: MetadataFetchTask, value: str, *, now: datetime) -> datetime | None:
-    """Return when an identifier of an import that is not found is looked up again, None for never."""
+    """Return when an identifier that was not found is checked again, None for never."""
     is_wanted = job.request.get("recheck") and isrc_in(value)
     return now + timedelta(hours=RECHECK_HOURS[0]) if is_wanted else None
 
 
 def rechecks_of(job: MetadataFetchTask) -> Rechecks:
-    """Return what is planned for an import's unknown ISRCs, and what could be."""
+    """Return the scheduled and the possible checks of an import's unknown ISRCs."""
     if not job.is_list_import or "recheck_of" in job.request:
         return Rechecks(0, None, 0, 0)
     planned = ImportRow.objects.filter(job=job, recheck_at__isnull=False).aggregate(
         rows=Count("pk"), next_at=Min("recheck_at"), calls=Sum(MOST_RECHECKS - F("rechecks"), default=0)
     )
-    # What has been checked before is not offered again.
+    # Rows checked before are not offered again.
     offered = 0 if job.is_active or planned["rows"] else len(_unchecked(job))
     return Rechecks(**planned, offered=offered)
 
 
 def schedule_rechecks(job: MetadataFetchTask) -> int:
-    """Let the unknown ISRCs of an ended import be checked again; return how many that are."""
+    """Schedule checks of an ended import's unknown ISRCs; return their number."""
     keys = [] if job.is_active else _unchecked(job)
     rows = ImportRow.objects.filter(pk__in=keys, recheck_at=None)
     return rows.update(recheck_at=Now() + timedelta(hours=RECHECK_HOURS[0]))
 
 
 def cancel_rechecks(job: MetadataFetchTask) -> int:
-    """Check no row of an import again; return how many would have been."""
+    """Cancel the scheduled checks of an import; return their number."""
     with transaction.atomic():
         MetadataFetchTask.objects.select_for_update().filter(pk=job.pk).first()
         return ImportRow.objects.filter(job=job, recheck_at__isnull=False).update(recheck_at=None)
 
 
 def imports_to_recheck() -> list[int]:
-    """Return the imports of which rows are due to be checked again."""
+    """Return the imports with rows that are due for a check."""
     due = ImportRow.objects.filter(recheck_at__lte=Now()).order_by()
     return list(due.values_list("job_id", flat=True).distinct())
 
 
 def note_rechecked(job: MetadataFetchTask, tracks: Mapping[str, int]) -> None:
-    """Tell the import that a check came of what it found: `tracks` by the rows' entries."""
+    """Write the tracks that a check found to the import's report: `tracks` by row entry."""
     for item, track_id in tracks.items():
         rows = ImportRow.objects.filter(
             job_id=job.request["recheck_of"], outcome=ImportRow.Outcome.NOT_FOUND, item=item
@@ -92,9 +92,9 @@ def note_rechecked(job: MetadataFetchTask, tracks: Mapping[str, int]) -> None:
 
 
 def recheck_import(job_id: int) -> bool:
-    """Make a task for the rows of an import that are due; return whether one was made."""
+    """Make a task for the due rows of an import; return whether one was made."""
     with transaction.atomic():
-        # Of two sweeps at once, the second finds nothing due any more.
+        # If two sweeps run together, the second finds nothing due.
         job = MetadataFetchTask.objects.select_for_update().get(pk=job_id)
         due = list(ImportRow.objects.filter(job=job, recheck_at__lte=Now() + TAKEN_ALONG).order_by("number"))
         due = _without_known(job, due)
@@ -120,7 +120,7 @@ def recheck_import(job_id: int) -> bool:
 
 
 def _plan_next(rows: "QuerySet[ImportRow]") -> None:
-    """Count the check of rows, and say when the next one is; after the last one, never."""
+    """Count a check of rows and schedule the next one, if any."""
     rows.filter(rechecks=MOST_RECHECKS - 1).update(rechecks=MOST_RECHECKS, recheck_at=None)
     for done in reversed(range(MOST_RECHECKS - 1)):
         wait = timedelta(hours=RECHECK_HOURS[done + 1] - RECHECK_HOURS[done])
@@ -128,7 +128,7 @@ def _plan_next(rows: "QuerySet[ImportRow]") -> None:
 
 
 def _without_known(job: MetadataFetchTask, rows: list[ImportRow]) -> list[ImportRow]:
-    """Return the rows whose songs are not here; the others need no call."""
+    """Return the rows whose songs are not here yet; the others need no call."""
     here = tracks_by_identifier([identifier_in(row.item) for row in rows])
     left: list[ImportRow] = []
     for row in rows:

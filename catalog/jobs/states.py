@@ -99,7 +99,7 @@ def pause_job(
 
 
 def pause_for_settings(job_id: int, problem: str) -> None:
-    """Pause a job for which no call can be made, since the settings make no sense; the sweep resumes it."""
+    """Pause a job because invalid settings prevent every call; the sweep resumes it."""
     job = MetadataFetchTask.objects.filter(pk=job_id, status__in=(Status.PENDING, Status.RUNNING)).first()
     if job is None:
         return
@@ -109,7 +109,7 @@ def pause_for_settings(job_id: int, problem: str) -> None:
 
 
 def note_usage_refused(job: MetadataFetchTask) -> None:
-    """Note that the free usage call is refused, too, while a job is paused for its credentials.
+    """Note that the free usage call is also refused while a job is paused for its credentials.
 
     The sweep then resumes the job once that call works.
     """
@@ -212,7 +212,7 @@ def finish_if_done(job_id: int) -> bool:
     done = MetadataFetchTask.objects.filter(pk=job_id, planned_at__isnull=False).filter(~Exists(unfinished))
     ending = {"completed_at": Now(), "started_at": Coalesce(F("started_at"), Now()), "error_code": ""}
     some_worked = ~Q(failed_tracks=F("total_tracks")) | Q(failed_tracks=0)
-    # A check of what was unknown that finds nothing is no failure.
+    # A check of unknown ISRCs that finds nothing has not failed.
     some_worked |= Q(request__has_key="recheck_of")
     with transaction.atomic(savepoint=False):
         if move(done.filter(some_worked), Status.COMPLETED, error_message="", **ending):

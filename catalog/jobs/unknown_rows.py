@@ -1,16 +1,16 @@
-"""Imports of lists of which Soundcharts knows nothing: they ask once, before spending more."""
+"""Pause an import once if none of its first rows are found, before it uses more calls."""
 
 from catalog.models import FailureCount, JobEvent, MetadataFetchTask
 
 FIRST_ROWS_UNKNOWN = "first_rows_unknown"
-# Unknown rows, with nothing found before them, after which an import pauses.
+# An import pauses after this many unknown rows if nothing was found before.
 FIRST_ROWS = 30
 
 
 def count_until_asked(job: MetadataFetchTask) -> int | None:
-    """Return how many more unknown rows pause an import; None once it has found something, or has asked.
+    """Return how many more unknown rows pause an import; None once it has found a row, or has paused for it.
 
-    What tries the rows of another import again does not ask: whoever wanted it knows that they are unknown.
+    A retry of another import's rows never pauses for this: they are known to be unknown.
     """
     if job.successful_tracks or job.parent_id is not None:
         return None
@@ -21,7 +21,7 @@ def count_until_asked(job: MetadataFetchTask) -> int | None:
 
 
 def are_all_unknown(job: MetadataFetchTask) -> bool:
-    """Return whether an import is to pause now; in the transaction that has locked its row."""
+    """Return whether an import must pause now. Call it in the transaction that locked the job's row."""
     if job.parent_id is not None or _count_unknown(job) < FIRST_ROWS:
         return False
     return MetadataFetchTask.objects.filter(pk=job.pk, successful_tracks=0).exists() and not _has_asked(job)

@@ -1,4 +1,4 @@
-"""Which active jobs have nothing to hand out now, and for how long."""
+"""Which active jobs are waiting, and for how long."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from catalog.models import FetchChunk, MetadataFetchTask
 class Wait:
     """How long a job waits, in seconds by the database's clock.
 
-    `seconds` is None where no time is set; `is_for_import` says that an import still has to bring its tracks.
+    `seconds` is None if no time is set; `is_for_import` means that an import still has to add its tracks.
     """
 
     seconds: float | None
@@ -22,13 +22,13 @@ class Wait:
 
 
 def waits_of(job_ids: Iterable[int]) -> dict[int, Wait]:
-    """Return those of these jobs that want work and have none to hand out now, in one query.
+    """Return the waits of active jobs that have no chunk to hand out now, in one query.
 
     A job with a chunk that is leased or free does not wait, nor does one that is still to be planned.
     """
     unfinished = FetchChunk.objects.filter(job=OuterRef("pk"), finished_at=None).order_by()
     is_at_work = Exists(unfinished.filter(Q(not_before=None) | Q(not_before__lte=Now())))
-    # Only where all chunks wait are all of them looked at.
+    # Read all chunks only if all of them wait.
     chunk_at = Case(
         When(is_at_work, then=None), default=Subquery(unfinished.values("job").values(at=Min("not_before")))
     )

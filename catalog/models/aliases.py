@@ -1,4 +1,4 @@
-"""Other identifiers of tracks: what Soundcharts answered with a track that has another one of its own."""
+"""Other identifiers that lead to a track at Soundcharts."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,7 +9,7 @@ from catalog.models.tracks import Track
 
 
 class TrackAlias(models.Model):
-    """An ISRC or uuid, in its one spelling, that leads to a track which does not carry it."""
+    """A normalized ISRC or uuid that leads to a track with another one."""
 
     identifier = models.CharField(max_length=36, unique=True)
     track = models.ForeignKey(Track, on_delete=models.CASCADE, related_name="aliases")
@@ -20,11 +20,11 @@ class TrackAlias(models.Model):
 
 
 def tracks_by_identifier(identifiers: Collection[str]) -> dict[str, int]:
-    """Return the keys of the tracks that are here, by identifier: by their own, else by an alias."""
+    """Return the keys of existing tracks by identifier: their own identifier first, then an alias."""
     wanted = set(identifiers)
     aliases = TrackAlias.objects.filter(identifier__in=wanted)
     found = dict(aliases.values_list("identifier", "track_id"))
-    # The oldest of several with the same ISRC.
+    # The oldest track wins if several share an ISRC.
     own = Track.objects.identified_by(wanted).order_by("-pk")
     for key, uuid, isrc in own.values_list("pk", "uuid", "isrc"):
         found |= {value: key for value in (str(uuid), isrc) if value in wanted}
@@ -32,7 +32,7 @@ def tracks_by_identifier(identifiers: Collection[str]) -> dict[str, int]:
 
 
 def note_aliases(tracks: Mapping[str, int]) -> None:
-    """Remember to which tracks identifiers led, but for those that the tracks carry themselves."""
+    """Store the tracks that identifiers led to, except the tracks' own identifiers."""
     keys = set(tracks.values())
     own = {
         (value, key)
@@ -40,7 +40,7 @@ def note_aliases(tracks: Mapping[str, int]) -> None:
         for value in (str(uuid), isrc)
     }
     TrackAlias.objects.bulk_create(
-        # In one order, so that two imports of the same list never wait for each other in a ring.
+        # A fixed order, so two imports of the same list cannot deadlock.
         [TrackAlias(identifier=value, track_id=key) for value, key in sorted(tracks.items() - own)],
         update_conflicts=True,
         unique_fields=["identifier"],

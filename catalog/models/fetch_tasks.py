@@ -154,7 +154,7 @@ class MetadataFetchTask(models.Model):
 
     @property
     def status_label(self) -> str:
-        """Its status in words; a completed task names its errors: "Completed with 26 errors"."""
+        """The status in words; a completed task includes its errors: "Completed with 26 errors"."""
         label = self.get_status_display()
         return f"{label} with {plural(self.failed_tracks, 'error')}" if self.has_errors else label
 
@@ -203,10 +203,10 @@ class MetadataFetchTask(models.Model):
 
     @property
     def progress_percent(self) -> int:
-        """Whole per cent done, never 100 before everything is, nor more than 100."""
+        """Whole per cent done: 100 only when everything is done, and never more."""
         if not self.total_tracks:
             return 100 if self.status == self.Status.COMPLETED else 0
-        # Until it is planned, more tracks may follow.
+        # More tracks may follow until planning has finished.
         most = 99 if self.is_active and self.planned_at is None else 100
         return min(most, self.processed_tracks * 100 // self.total_tracks)
 

@@ -1,4 +1,4 @@
-"""What people asked Soundcharts before there is a job: paid for once, however many ask at the same time."""
+"""Requests to Soundcharts before a job exists: paid for once, however many people ask together."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 
 class SharedAnswer(models.Model):
-    """The answer to one question, and who asks it now: whoever else asks waits for that answer."""
+    """The answer to one question. While one process asks, the others wait for its answer."""
 
     key = models.CharField(max_length=700, unique=True)
     answer: Any = models.JSONField(null=True, blank=True)

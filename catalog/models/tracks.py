@@ -268,7 +268,7 @@ class Track(models.Model):
 
     @property
     def cover(self) -> str:
-        """Where a page shows the cover from; `image_url` keeps what Soundcharts or staff said."""
+        """The cover's address on pages; `image_url` keeps the original from Soundcharts or staff."""
         return shown_at(self.image_url)
 
     @property
