@@ -168,6 +168,12 @@ class CallBudget:
         self._asked_at = 0.0
         self._open: set[str] = set()
 
+    @property
+    def is_told(self) -> bool:
+        """Return whether an answer has told this process lately what is left, or that it does not tell."""
+        told_at = self._told_at
+        return told_at is not None and time.monotonic() - told_at < TOLD_FOR
+
     @contextmanager
     def call(
         self, *, interactive: bool, max_wait: float, ask: Callable[[], int | None]
@@ -275,23 +281,17 @@ class CallBudget:
         with self._lock:
             now = time.monotonic()
             if not interactive:
-                is_told = self._told_at is not None and now - self._told_at < TOLD_FOR
                 spent_by_all = LOCAL_SHARE * (len(self._open) + 1)
                 if self._remaining is not None and self._remaining - spent_by_all < self._reserve:
                     if now - max(self._told_at or 0.0, self._asked_at) < REFUSED_FOR:
                         return "wait" if self._open else "refused"
                     self._asked_at = now
                     return "ask"
-                if not is_told and self._open:
+                if not self.is_told and self._open:
                     return "wait"
             self._open.add(call_id)
             return "given"
 
     def _is_far(self) -> bool:
         """Return whether so many calls are left that counting each of them is of no use."""
-        return (
-            self._remaining is not None
-            and self._told_at is not None
-            and time.monotonic() - self._told_at < TOLD_FOR
-            and self._remaining - self._reserve > self._near
-        )
+        return self._remaining is not None and self.is_told and self._remaining - self._reserve > self._near

@@ -172,6 +172,11 @@ class SoundchartsClient:
         """
         return self._call(_Request("POST", path, params=params, json=json))
 
+    @property
+    def is_quota_told(self) -> bool:
+        """Return whether this process has heard lately what is left, so that many calls may start at once."""
+        return self._budget is None or self._budget.is_told
+
     def get_usage(self) -> Usage:
         """Return what the account may still spend, and let all processes know. Free of charge."""
         mark = self._budget.mark() if self._budget is not None else None

@@ -120,6 +120,11 @@ class SoundchartsService:
         return self._client.quota_remaining
 
     @property
+    def is_quota_told(self) -> bool:
+        """Return whether an answer has told lately what is left: until then, one call alone is enough."""
+        return self._client.is_quota_told
+
+    @property
     def seconds_since_answer(self) -> float | None:
         """Return how long ago the last answer came that was of use, None before the first."""
         answered_at = self._client.answered_at

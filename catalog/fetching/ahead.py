@@ -48,13 +48,13 @@ C = TypeVar("C", bound=HasCalls)
 Look = Callable[[Callable[[], None]], None]
 
 
-def useful_depth(*, is_proven: bool) -> int:
-    """Return how many calls one process should keep under way.
+def useful_depth(service: SoundchartsService, *, is_proven: bool) -> int:
+    """Return how many calls one process should keep in flight.
 
-    One, until it is known how the account answers (whether it has batch calls, or a platform). Then no more
-    than may start within a second: others would only wait for their turn.
+    One, until it is known how the account answers (whether it has batch calls, or a platform) and what is
+    left of the quota. Then no more than may start within a second: others would only wait for their turn.
     """
-    if not is_proven:
+    if not is_proven or not service.is_quota_told:
         return 1
     return max(1, min(settings.FETCH_AHEAD, math.ceil(settings.SOUNDCHARTS_CALLS_PER_MINUTE / 60)))
 
@@ -97,7 +97,8 @@ class BatchesAhead:
         """
         depth = self._depth
         if depth is None:
-            depth = useful_depth(is_proven=self._kind.is_proven(self._job, self._service))
+            is_proven = self._kind.is_proven(self._job, self._service)
+            depth = useful_depth(self._service, is_proven=is_proven)
         # Behind the calls that all threads make there are always some to begin when one of them ends.
         wanted = QUEUED * depth if depth == settings.FETCH_AHEAD > 1 else depth
         wanted -= len(self._under_way)

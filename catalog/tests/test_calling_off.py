@@ -104,7 +104,7 @@ def test_an_import_begins_no_call_after_a_click(
 def test_a_refusal_that_stops_all_calls_off_what_waits_for_its_turn(simulator, broker, settings, monkeypatch):
     # Twenty calls wait, and one of them has its turn each second.
     settings.SOUNDCHARTS_CALLS_PER_MINUTE = 60
-    monkeypatch.setattr(ahead, "useful_depth", lambda *, is_proven: 20)
+    monkeypatch.setattr(ahead, "useful_depth", lambda service, *, is_proven: 20)
     get_service().get_songs([simulator.song_uuid(298), simulator.song_uuid(299)])
     simulator.state.reset()
     tracks = add_tracks(simulator, 290)

@@ -121,7 +121,7 @@ def test_no_more_calls_are_under_way_than_may_start_within_a_second(simulator, b
     settings.SOUNDCHARTS_CALLS_PER_MINUTE = 180
     service = get_service()
     service.get_songs([simulator.song_uuid(0), simulator.song_uuid(1)])
-    assert ahead.useful_depth(is_proven=service.knows_batches) == 3
+    assert ahead.useful_depth(service, is_proven=service.knows_batches) == 3
 
 
 def test_the_first_call_is_alone_until_it_is_known_whether_there_are_batch_calls(
