@@ -47,6 +47,9 @@ USAGE_PATH = "/api/v2/team/usage"
 # How often one call sits out a "too many calls a minute".
 MAX_RATE_PAUSES = 3
 
+# Seconds between two looks whether another call has found out if the credentials still work.
+_VERDICT_POLL = 0.02
+
 FIRST_RETRY_WAIT = 0.5
 MAX_RETRY_WAIT = 8.0
 
@@ -127,6 +130,8 @@ class SoundchartsClient:
         check_service_url("The Soundcharts API URL", base_url)
         self.quota_remaining: int | None = None
         self.answered_at: float | None = None
+        # The call that finds out whether credentials that have worked are refused for good.
+        self._doubted_by: object | None = None
         # Whether the credentials were accepted by the last call that tells.
         self._has_worked = False
         self.limiter = limiter
@@ -202,6 +207,14 @@ class SoundchartsClient:
         wait together, no retry is used up), a first 401 (the token died, or calls have worked before), and
         what `_should_retry` names.
         """
+        this_call = object()
+        try:
+            return self._try_until_answered(request, this_call)
+        finally:
+            if self._doubted_by is this_call:
+                self._doubted_by = None
+
+    def _try_until_answered(self, request: _Request, this_call: object) -> dict[str, object]:
         give_up_at = time.monotonic() + self._patience.total
         retries = pauses = 0
         has_repeated_401 = False
@@ -212,6 +225,8 @@ class SoundchartsClient:
                 self._authorization.auth(seconds=self._seconds(give_up_at))
                 with self._counted(request, give_up_at) as open_call:
                     self._wait_for_turn(request, give_up_at)
+                    while self._wait_for_verdict(this_call):
+                        self._wait_for_turn(request, give_up_at)
                     auth = self._authorization.auth(seconds=self._seconds(give_up_at))
                     return self._send(
                         request, auth=auth, seconds=self._seconds(give_up_at), open_call=open_call
@@ -234,6 +249,8 @@ class SoundchartsClient:
                     self._has_worked = False
                     raise
                 has_repeated_401 = True
+                if self._doubted_by is None:
+                    self._doubted_by = this_call
                 logger.warning("Soundcharts refuses credentials that have worked: trying once more")
                 if not has_new_token:
                     calling_off.wait(_wait_before(1, error))
@@ -249,6 +266,20 @@ class SoundchartsClient:
                     *(retries, self._patience.max_retries, wait),
                 )
                 calling_off.wait(wait)
+
+    def _wait_for_verdict(self, this_call: object) -> bool:
+        """Wait while another call repeats a first 401; return whether that took any time.
+
+        Without this, all calls that wait for their turn would be refused before that one is repeated. Raises
+        AuthenticationFailed when it is refused again.
+        """
+        has_waited = False
+        while self._doubted_by not in (None, this_call):
+            has_waited = True
+            calling_off.wait(_VERDICT_POLL)
+        if has_waited and not self._has_worked:
+            raise AuthenticationFailed
+        return has_waited
 
     def _counted(
         self, request: _Request, give_up_at: float
