@@ -93,7 +93,7 @@ def estimate_audience_calls(
 def estimate_gap_calls(
     *, platforms: Sequence[str] | None = None, tracks: Tracks | None = None, limit: int | None = None
 ) -> int:
-    """Return how many calls it takes at most to ask again for days that were asked for and have not come."""
+    """Return the most calls needed to fetch days that were fetched before and are missing."""
     asked = _asked_platforms(platforms)
     gaps = _gaps(asked, tracks=tracks)
     return sum(_dearest(gaps[name], limit) for name in asked)
@@ -156,7 +156,7 @@ def _absences(
     With the number of tracks of each day.
     """
     reach = timedelta(days=at_least * _days_a_call())
-    # Whoever was fetched lately was asked for lately: by the index, this is nobody as a rule.
+    # Recently fetched tracks were requested recently, so by the index this usually matches none.
     long_ago = Q(fetched_at=None) | Q(fetched_at__lt=timezone.now() - reach)
     absent = TrackAudience.objects.filter(
         long_ago, platform__in=platforms, fetched_until__lt=timezone.now().date() - reach
@@ -176,7 +176,7 @@ def _calls_after(absences: list[tuple[date, int]], track_count: int, *, at_least
 
 
 def _gaps(platforms: Sequence[str], *, tracks: Tracks | None = None) -> dict[str, list[tuple[int, int]]]:
-    """Return for each platform how many calls the gaps of tracks take, and of how many tracks."""
+    """Return for each platform the calls needed to fill the gaps, and the number of tracks with gaps."""
     found: dict[str, list[tuple[int, int]]] = {name: [] for name in platforms}
     rows = _of(TrackAudience.objects.filter(platform__in=platforms, missing_days__gt=0), tracks)
     days_a_call = _days_a_call()
@@ -255,7 +255,7 @@ def count_due_audiences(
 
 
 def count_audience_gaps(*, platforms: Sequence[str] | None = None) -> dict[str, int]:
-    """Return how many tracks lack days that were asked for, on each platform."""
+    """Return for each platform how many tracks have missing days."""
     wanted = platforms or settings.SOUNDCHARTS_AUDIENCE_PLATFORMS
     with_gaps = TrackAudience.objects.filter(missing_days__gt=0)
     return {platform: with_gaps.filter(platform=platform).count() for platform in wanted}

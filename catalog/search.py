@@ -23,7 +23,7 @@ _JOINED = str.maketrans(dict.fromkeys(JOINERS, ""))
 
 
 def search_text(text: str) -> str:
-    """Return what was typed or pasted into a search as one line that can be searched for and shown.
+    """Return a typed or pasted search text as one line that can be searched and shown.
 
     Blanks of every kind are spaces; invisible characters go, but for joiners, at which the index cuts.
     """
@@ -71,7 +71,7 @@ def words_of(term: str) -> list[str]:
 
 
 def _match(words: list[str]) -> str:
-    """Return words as a query of SQLite's index: each the beginning of one."""
+    """Return a prefix query of these words for SQLite's index."""
     return " AND ".join(f'"{word}"' if _is_letter(word) else f'"{word}"*' for word in words)
 
 

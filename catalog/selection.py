@@ -232,7 +232,7 @@ class Extent:
 
 
 def measure(selection: TrackFilter | Collection[int]) -> Extent:
-    """Count the tracks of a filter, or of these keys, to the last one."""
+    """Return the exact number of tracks of a filter, or of these keys."""
     now = timezone.now()
     tracks = Track.objects.all()
     if not isinstance(selection, TrackFilter):

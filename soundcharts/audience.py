@@ -60,7 +60,7 @@ class SongForbidden(Forbidden):
 
 
 class UnreadableFigures(SoundchartsError):
-    """Say that some figures of a series could not be read; the others came."""
+    """Some figures of a series cannot be read; the others can."""
 
     code = "unreadable_figures"
     default_message = "Soundcharts sent figures that cannot be read."
@@ -74,14 +74,14 @@ class UnreadableFigures(SoundchartsError):
 
 
 class EndlessPages(SoundchartsError):
-    """Say that a series went on over more pages than there can be."""
+    """A series has more pages than are possible."""
 
     code = "endless_pages"
     default_message = "Soundcharts announced more pages of figures than are possible."
 
 
 def divided(start: date, end: date, *, longest: int) -> list[tuple[date, date]]:
-    """Return a span as periods of at most so many days, newest first, the oldest being the shortest."""
+    """Split a span into periods of at most this many days, newest first; the oldest may be shorter."""
     ends = range(0, (end - start).days + 1, longest)
     return [(max(start, end - (n + longest - 1) * DAY), end - n * DAY) for n in ends]
 
@@ -103,7 +103,7 @@ class AudienceFetcher:
 
     @property
     def period_days(self) -> int:
-        """Return how many days a request may be about, as far as is known of this account."""
+        """Return how many days a request may cover, as far as is known for this account."""
         if self._period_days <= SAFE_PERIOD_DAYS:
             return self._period_days
         now = time.monotonic()
@@ -158,7 +158,7 @@ class AudienceFetcher:
         )
 
     def _walk_in_parts(self, so_far: _SoFar, start: date, end: date) -> None:
-        """Walk a period that was refused as parts that no account refuses, and remember it if they work."""
+        """Fetch a refused period in parts that every account accepts; remember this if they work."""
         for number, (first, last) in enumerate(divided(start, end, longest=SAFE_PERIOD_DAYS)):
             self._walk(so_far, first, last)
             if number == 0:
@@ -169,7 +169,7 @@ class AudienceFetcher:
                 self._client.limiter.remember(PERIOD_REFUSED, REMEMBERED_FOR)
 
     def _walk(self, so_far: _SoFar, start: date, end: date) -> None:
-        """Add the pages of a period, as long as each brings something, and never more than there can be."""
+        """Add the pages of a period while each brings something new, up to the possible number of pages."""
         days = (end - start).days + 1
         for page in self._pages(so_far, start, end):
             answered_from = so_far.answered_from
@@ -252,7 +252,7 @@ class AudienceFetcher:
 
 @dataclass(slots=True)
 class _SoFar:
-    """What has come of a series, and how far back it is answered."""
+    """The figures of a series so far, and how far back it is answered."""
 
     uuid: UUID
     platform: str
@@ -267,7 +267,7 @@ class _SoFar:
     is_by_identifier: bool = False
 
     def add(self, page: AudiencePage, start: date, end: date) -> bool:
-        """Add a page; return whether it has anything of the period that was not known yet."""
+        """Add a page; return whether it brings anything new for the period."""
         self.points += page.items
         self.warnings += page.warnings
         self.unreadable += page.unreadable
@@ -283,7 +283,7 @@ class _SoFar:
         return is_news
 
     def has_all_of(self, start: date, days: int) -> bool:
-        """Return whether every day of a period has come, and each wholly."""
+        """Return whether every day of a period is complete."""
         return not self.is_by_identifier and all(start + number * DAY in self.days for number in range(days))
 
 

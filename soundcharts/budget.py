@@ -1,4 +1,4 @@
-"""The reserve: before every call of bulk work, all processes together check what is left of the quota.
+"""The reserve: before every bulk call, all processes together check the calls remaining.
 
 Every answer says how many calls are left (`x-quota-remaining`). While that is far above the reserve, nothing
 else is needed. Near it, the processes of one credential keep two things in Redis: how many calls are left
@@ -118,7 +118,7 @@ return 1
 
 
 class OpenCall:
-    """A call that the budget has let through, until its answer says what is left.
+    """A call that the budget allowed, until its answer reports the calls remaining.
 
     `has_started` is set by the client right before it sends the request: from then on it may be charged.
     """
@@ -131,7 +131,7 @@ class OpenCall:
         self.has_started = False
 
     def answered(self, remaining: int | None, *, is_charged: bool) -> None:
-        """Say that an answer came, what it says is left, and whether the call is charged."""
+        """Record an answer: the calls remaining, and whether the call was charged."""
         self._settle(remaining, is_answer=True, is_free=not is_charged)
 
     def end(self) -> None:
@@ -145,7 +145,7 @@ class OpenCall:
 
 
 class CallBudget:
-    """Let calls start while the reserve allows it, for all processes of one credential together.
+    """Allow calls while the reserve permits, for all processes of one credential together.
 
     Bulk work leaves the last `reserve` calls alone; interactive calls may use them and are counted. Without
     Redis, a process assumes that `LOCAL_SHARE` processes like itself spend the same quota. Safe to share
@@ -162,7 +162,7 @@ class CallBudget:
         self._near = max(NEAR, limiter.calls_per_minute // 2)
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        # What this process knows itself: what the last answer said and when, and its calls in flight.
+        # This process's own state: the last answer and its time, and the calls in flight.
         self._remaining: int | None = None
         self._told_at: float | None = None
         self._asked_at = 0.0
@@ -204,7 +204,7 @@ class CallBudget:
         is_answer: bool = True,
         is_free: bool = False,
     ) -> None:
-        """Take in what the answer to a call says is left; `call_id` is that of a call of the budget."""
+        """Record the calls remaining from an answer; `call_id` belongs to a call of the budget."""
         with self._lock:
             was_near = not self._is_far()
             self._open.discard(call_id)
@@ -293,5 +293,5 @@ class CallBudget:
             return "given"
 
     def _is_far(self) -> bool:
-        """Return whether so many calls are left that counting each of them is of no use."""
+        """Return whether so many calls remain that counting each one is unnecessary."""
         return self._remaining is not None and self.is_told and self._remaining - self._reserve > self._near

@@ -183,7 +183,7 @@ class SoundchartsClient:
         return self._budget is None or self._budget.is_told
 
     def get_usage(self) -> Usage:
-        """Return what the account may still spend, and let all processes know. Free of charge."""
+        """Return the account's remaining quota and share it with all processes. Free of charge."""
         mark = self._budget.mark() if self._budget is not None else None
         usage = parse_usage(self.get(USAGE_PATH, is_free=True))
         if usage.quota_remaining is not None:
@@ -294,7 +294,7 @@ class SoundchartsClient:
         )
 
     def _ask_what_is_left(self, give_up_at: float) -> int | None:
-        """Make the free usage call once; return the calls left, None where it does not tell."""
+        """Make the free usage call once; return the calls remaining, None if it does not say."""
         request = _Request("GET", USAGE_PATH, is_free=True)
         try:
             self._wait_for_turn(request, give_up_at)
@@ -303,7 +303,7 @@ class SoundchartsClient:
         except AuthenticationFailed:
             raise
         except SoundchartsError as error:
-            logger.warning("The usage call did not say what is left of the quota: %s", error.code)
+            logger.warning("The usage call did not report the calls remaining: %s", error.code)
             return None
         if usage.quota_remaining is not None:
             self.quota_remaining = usage.quota_remaining
@@ -366,7 +366,7 @@ class SoundchartsClient:
     def _refusal_in(
         self, response: requests.Response, request: _Request, auth: HeaderAuth, open_call: OpenCall | None
     ) -> SoundchartsError | None:
-        """Return the error that an answer means, if any; note what it says of the quota, and its price."""
+        """Return the error of an answer, if any; record the quota that it reports, and its cost."""
         remaining = quota_remaining_in(response)
         if remaining is not None:
             self.quota_remaining = remaining

@@ -71,13 +71,13 @@ def too_large() -> InvalidResponse:
 
 
 def proxy_refusal(status: int) -> ProxyFailed:
-    """Return the error for a proxy that answers in Soundcharts' place."""
+    """Return the error for a proxy that answers instead of Soundcharts."""
     words = _REFUSALS_OF_PROXIES.get(status, "The proxy refused to connect to Soundcharts.")
     return ProxyFailed(f"{words} (The proxy's answer: {status}.)", status=status)
 
 
 class Bounds:
-    """What is left of one call's time and size."""
+    """The remaining time and size of one call."""
 
     def __init__(self, *, seconds: float, max_bytes: int) -> None:
         self._end = time.monotonic() + seconds
@@ -200,7 +200,7 @@ class _BoundedConnection(HTTPConnection):
         return sock
 
     def _in_words(self, error: ConnectionFailed) -> ConnectionFailed:
-        """Return the error, or what it means when it is the proxy that was to be reached."""
+        """Return the error, or a ProxyFailed if the target was the proxy."""
         if self.proxy is None:
             return error
         return ProxyFailed(
@@ -310,7 +310,7 @@ def _resolve(host: str, port: int) -> list[_Address]:
 
 
 def _sum_up(failures: list[OSError]) -> ConnectionFailed:
-    """Return what is to be told of several addresses: what says most of where the trouble is."""
+    """Return the most informative of the errors of several addresses."""
     if any(isinstance(failure, ConnectionRefusedError) for failure in failures):
         return ConnectionRefused()
     if any(isinstance(failure, TimeoutError) for failure in failures):

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ApiError:
-    """One error that the API names. `code` is an HTTP status where it is one."""
+    """One error that the API names. `code` is usually an HTTP status."""
 
     key: str = ""
     code: int | None = None
@@ -49,12 +49,12 @@ class Page(Generic[T]):
 
     @property
     def next_offset(self) -> int | None:
-        """Return the offset to ask for next, or None after the last page."""
+        """Return the offset of the next page, or None after the last page."""
         return self.offset + (self.listed or self.limit) if self.has_next else None
 
     @property
     def is_whole(self) -> bool:
-        """Return whether the page holds all that it promises, so that it proves an absence."""
+        """Return whether the page is complete, so that an item missing from it does not exist."""
         return not self.shortfall
 
 
@@ -117,14 +117,14 @@ def parse_items(
 
 
 def require_whole(page: Page[T]) -> Page[T]:
-    """Return a page that is whole. Raises IncompleteResponse, with what came, for one that is not."""
+    """Return a complete page. Raises IncompleteResponse, with the items received, for an incomplete one."""
     if page.is_whole:
         return page
     raise IncompleteResponse(page.shortfall, status=200, page=page)
 
 
 def errors_beside(fields: Fields) -> str | None:
-    """Return that a success names errors, in words; None where it names none.
+    """Return a sentence about the errors in a success, None if there are no errors.
 
     Of their text nothing is quoted, which is not ours: only the first number.
     """
@@ -136,7 +136,7 @@ def errors_beside(fields: Fields) -> str | None:
 
 
 def parse_api_errors(payload: object) -> tuple[ApiError, ...] | None:
-    """Return what {"errors": [...]} names, None for a payload that is no such envelope. Never raises."""
+    """Return the errors of {"errors": [...]}, None for any other payload. Never raises."""
     errors = payload.get("errors") if isinstance(payload, dict) else None
     if not isinstance(errors, list):
         return None
@@ -189,7 +189,7 @@ def _place(fields: Fields, *, listed: int, offset: int | None, limit: int | None
 
 
 def _shortfall(fields: Fields, *, listed: int, promised: int) -> str:
-    """Return in a sentence what keeps a page from being whole, empty if nothing does."""
+    """Return a sentence about what a page lacks, empty if it is complete."""
     trouble = errors_beside(fields)
     if listed < promised:
         found = f"Soundcharts sent {listed} of {promised} items"

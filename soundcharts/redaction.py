@@ -13,8 +13,8 @@ HIDDEN = "[hidden]"
 _TELLING_NAME = (
     r"[\w.-]{0,40}(?:token|secret|passw|authorization|api[-_]?key|app[-_]?id|signature)[\w.-]{0,40}"
 )
-# By shape, for secrets that are not ours: what another account's or a proxy's answer may hold. Bounded, so
-# that no answer takes long to look through.
+# Patterns of secrets that are not ours, from another account or a proxy. Bounded, so that no answer takes
+# long to search.
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(bearer|basic)\s{1,9}[\w.~+/=-]+", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (
@@ -31,7 +31,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def hide(secrets: Iterable[str], *, text: str) -> str:
-    """Return the text without these secrets, in whatever way JSON, HTML or a URL writes them."""
+    """Return the text without these secrets, also as JSON, HTML or a URL encodes them."""
     # The longest first: one may be a part of another.
     secrets = sorted(secrets, key=len, reverse=True)
     for secret in filter(None, secrets):
@@ -43,7 +43,7 @@ def hide(secrets: Iterable[str], *, text: str) -> str:
 
 
 def excerpt(body: bytes, *, secrets: Iterable[str], length: int) -> str:
-    """Return the first characters of an answer's body on one line, without what looks like a secret."""
+    """Return the start of an answer's body on one line, without anything that looks like a secret."""
     if b"\0" in body[:length] or _is_mostly_binary(body[:length]):
         return f"({len(body)} bytes that are no text)"
     secrets = list(secrets)

@@ -1,4 +1,4 @@
-"""What an answer means that is no success: its status, its headers, and whether the API itself wrote it.
+"""The meaning of unsuccessful answers: their status, headers, and whether the API itself wrote them.
 
 Only the API's own error envelope, {"errors": [...]}, is its word. A 4xx without it comes from a gateway or
 a proxy: that is an outage like a 5xx, and says nothing about a song, a plan or a quota.
@@ -34,7 +34,7 @@ from soundcharts.errors import (
 from soundcharts.fields import decode_json
 from soundcharts.transport import CALL_ERRORS, translate
 
-# Seconds for which everybody waits after a 429 that says nothing usable, and at most.
+# Seconds that all calls wait after a 429 without a usable time, and the longest wait.
 DEFAULT_RATE_PAUSE = 60.0
 MAX_RATE_PAUSE = 120.0
 
@@ -114,7 +114,7 @@ def is_charged(response: requests.Response, error: SoundchartsError | None) -> b
 
 
 def quota_remaining_in(response: requests.Response) -> int | None:
-    """Return the calls that are left of the plan, None if the answer does not say."""
+    """Return the calls remaining, None if the answer does not say."""
     value = response.headers.get("x-quota-remaining", "").strip()
     return int(value) if _QUOTA.fullmatch(value) else None
 
@@ -216,7 +216,7 @@ def _errors_in(read: Callable[[], bytes]) -> tuple[ApiError, ...] | None:
 
 
 def _quote(message: str, said: str) -> str:
-    """Return the message with what Soundcharts said: printable and short."""
+    """Return the message plus Soundcharts' own, printable and short."""
     if not said:
         return message
     printable = "".join(character if character.isprintable() else " " for character in said)

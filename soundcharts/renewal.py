@@ -1,4 +1,4 @@
-"""When the quota is renewed: on a day of every month, or once a year."""
+"""When the quota renews: on a day of every month, or once a year."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Renewal:
 
     @classmethod
     def between(cls, one: date | None, other: date | None) -> Renewal | None:
-        """Return how it is renewed, given two renewals in a row; None where that is not clear."""
+        """Return the rule behind two renewals in a row; None if it is not clear."""
         if one is None or other is None:
             return None
         days = (other - one).days
@@ -47,7 +47,7 @@ class Renewal:
         return cls(other.day, other.month) if days in _YEARS_DAYS else None
 
     def next_after(self, today: date) -> date:
-        """Return the first day after today on which it is renewed."""
+        """Return the next renewal day after today."""
         if self.month is not None:
             on = _day_of(today.year, self.month, self.day)
             return on if on > today else _day_of(today.year + 1, self.month, self.day)

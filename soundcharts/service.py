@@ -238,12 +238,12 @@ class SoundchartsService:
 
     @property
     def audience_period_days(self) -> int:
-        """Return how many days a request for an audience may be about, as far as is known."""
+        """Return how many days an audience request may cover, as far as is known."""
         return self._audiences.period_days
 
     @property
     def audience_days_a_call(self) -> int:
-        """Return how many days of an audience one call brings: a period of them, but at most a page."""
+        """Return how many audience days one call brings: a period, but at most a page."""
         return min(self.audience_period_days, PAGE_SIZE)
 
     def has_audience(self, platform: str) -> bool | None:

@@ -204,7 +204,7 @@ class Transport:
             self._local.session = None
 
     def _log(self, response: requests.Response, body: bytes) -> None:
-        """Write an answer into the log: its status, some headers and the first 2 kB, without a secret."""
+        """Log an answer: its status, some headers and the first 2 kB, without secrets."""
         request = response.request
         secrets = [*self._secrets, *_secrets_of(request.headers)]
         headers = [
@@ -276,7 +276,7 @@ def _glance(response: requests.Response) -> bytes:
 
 
 def _secrets_of(headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield what must not be shown of a request: the last word of each header that proves who we are."""
+    """Yield the secrets of a request: the last word of each authentication header."""
     for name, value in headers.items():
         if (
             name.lower() in ("x-app-id", "x-api-key", "authorization", "proxy-authorization")
@@ -286,7 +286,7 @@ def _secrets_of(headers: Mapping[str, str]) -> Iterator[str]:
 
 
 def _secrets_of_url(url: str) -> list[str]:
-    """Return the password of a URL, as it stands there and as it is sent."""
+    """Return the password of a URL, as written and as sent."""
     parts = urlsplit(url)
     if not parts.password:
         return []

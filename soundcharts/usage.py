@@ -1,4 +1,4 @@
-"""What `/api/v2/team/usage` says of the quota, whose schema is not published.
+"""Read the quota from `/api/v2/team/usage`, whose schema is not published.
 
 Each number is read by its own name and that of the object it belongs to: "remaining" of a rate limit is not
 what is left of the quota. What cannot be told apart stays unknown.
@@ -35,7 +35,7 @@ _PER_MINUTE = frozenset({"ratelimit", "rate", "callsperminute", "requestsperminu
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the account may still spend; None is unknown, and below 0 is more spent than there was."""
+    """The account's remaining quota. None is unknown; negative means that the quota was exceeded."""
 
     quota_remaining: int | None = None
     quota_total: int | None = None

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class HasCalls(Protocol):
-    """What a call brought, and how many calls the quota was charged for."""
+    """The result of a call, and the number of calls charged to the quota."""
 
     @property
     def calls(self) -> int: ...
@@ -227,7 +227,7 @@ def wait_for(call: "Future[T]", look: Callable[[], None]) -> T:
 
 
 def count_spent(calls: "Iterable[Future[C]]") -> int:
-    """Wait for calls, and return how many the quota was charged for; one that failed hides no other."""
+    """Wait for all calls, even if one fails; return the number of calls charged to the quota."""
     spent = 0
     for call in calls:
         try:
@@ -242,7 +242,7 @@ def count_spent(calls: "Iterable[Future[C]]") -> int:
 
 
 def submit(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-    """Let a thread make a call, in this thread's context: what it logs names the same task."""
+    """Run a call in another thread with this thread's context, so its log lines name the same task."""
     context, work = copy_context(), partial(call, *args, **kwargs)
     return fetch_threads().submit(lambda: context.run(work))
 

@@ -31,7 +31,7 @@ Period = tuple[date, date]
 
 
 class Audience:
-    """Ask for the figures of tracks, a track at a time: a call a platform, more for many days."""
+    """Fetch the figures of tracks one by one: one call per platform, more for many days."""
 
     task_types: tuple[str, ...] = MetadataFetchTask.AUDIENCE
 
@@ -95,7 +95,7 @@ class Audience:
 
 
 class _Unknown:
-    """What a job is to ask for of a series, so that no day of it stays unknown."""
+    """The days of a series that a job must fetch, so that none stays unknown."""
 
     def __init__(self, job: MetadataFetchTask, service: SoundchartsService) -> None:
         self._job = job
@@ -106,7 +106,7 @@ class _Unknown:
         """Return what is new, or not known although it was asked for, and with `days` what is older."""
         job = self._job
         if row is not None and row.retry_at is not None and row.retry_at > now and job.request["only_due"]:
-            return []  # It was not known there lately, and nobody asks for it in particular.
+            return []  # It waits after a 404 or 403, and was not requested individually.
         today = now.date()
         days = job.request.get("days")
         first = today - ((days or FIRST_DAYS) - 1) * DAY
@@ -160,7 +160,7 @@ class _Unknown:
 
 
 def _days_of(rows: list[TrackAudience]) -> dict[int, set[date]]:
-    """Return the days that are known of each series with missing ones, by the key of its row."""
+    """Return the known days of each series with missing days, by the key of its row."""
     days: dict[int, set[date]] = {}
     with_gaps = [row.pk for row in rows if row.missing_days]
     known = AudienceDay.objects.filter(recording__audience__in=with_gaps)
@@ -209,8 +209,8 @@ def _ask(service: SoundchartsService, result: Result) -> tuple[Result, Soundchar
 
 
 def _with_series(answer: PlatformAnswer, series: AudiencePage, start: date, end: date) -> PlatformAnswer:
-    """Return an answer with what came of a period, without figures of days that were not asked for."""
-    # Endless pages bring no more when they are bought again.
+    """Return the answer for a period without figures of days outside it."""
+    # Fetching endless pages again would bring nothing new.
     is_whole = series.error is None or isinstance(series.error, EndlessPages)
     answered_from = start if is_whole else series.answered_from
     periods = answer.ask.periods if answered_from is None else (*answer.ask.periods, (answered_from, end))

@@ -1,4 +1,4 @@
-"""What a worker does with a job: run its chunks one after the other."""
+"""Work on a job: run its chunks one after the other."""
 
 import logging
 import time
@@ -209,7 +209,7 @@ class _Run:
 
 
 def _run(run: _Run, ahead: BatchesAhead | None) -> None:
-    """Work on a chunk until it is done or stopped; raise what prevents that."""
+    """Work on a chunk until it is done or stopped; raise the error that prevents this."""
     if run.job.is_list_import:
         _run_items(run)
     elif run.job.is_import:
@@ -303,7 +303,7 @@ def _run_ahead(ahead: BatchesAhead, run: _Run, *, is_alone: bool = False) -> Non
 
 
 def _save_next(ahead: BatchesAhead, run: _Run, *, look: Callable[[], None]) -> None:
-    """Save the next answers; after an unexpected error, with all that is under way, which is paid for."""
+    """Save the next answers; after an unexpected error, also save all calls in flight, which are paid for."""
     answers = ahead.take(look=look)
     try:
         _save(answers, run)

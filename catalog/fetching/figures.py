@@ -170,7 +170,7 @@ def _write_days(pairs: list[_Pair]) -> None:
 
 
 def _read_points(pair: _Pair) -> None:
-    """Sort what was said by identifier and day, leaving out what cannot be kept."""
+    """Sort the figures by identifier and day, without those that cannot be stored."""
     pair.warnings += pair.answer.warnings
     for point in pair.answer.points:
         if len(identifier := point.identifier or "") > LONGEST_IDENTIFIER:

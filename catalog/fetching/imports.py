@@ -65,7 +65,7 @@ def import_page(
                 raise
             page, shortfall = error.page, error  # Its call is recorded.
     if shortfall is None and (missing := count_missing(page, offset=offset, limit=limit)):
-        # Smaller pages than were asked for would cost more calls than the price said.
+        # Pages smaller than requested would use more calls than quoted.
         shortfall = IncompleteResponse(
             f"Soundcharts sent {plural(limit - missing, 'song')} on a page where it promised {limit:,}."
         )
@@ -84,7 +84,7 @@ def import_page(
 
 
 def count_missing(page: Page[SongSummary], *, offset: int, limit: int) -> int:
-    """Return how many songs a page lacks of those that were asked for and that the list says it has."""
+    """Return how many requested songs a page lacks although the list says that they exist."""
     if page.total is None and not page.has_next:
         return 0
     promised = limit if page.total is None else min(limit, page.total - offset)
@@ -103,7 +103,7 @@ def _ask(
                 return ask(), meter.spent
             except SoundchartsError as error:
                 return error, meter.spent
-            except Exception as unexpected:  # The call is counted all the same.
+            except Exception as unexpected:  # The call is still counted.
                 return jobs.internal_error(unexpected, during=f"job {job.pk}"), meter.spent
 
     under_way = submit(call)
@@ -279,7 +279,7 @@ def _listed_before(job: MetadataFetchTask, *, after: int) -> Counter[str]:
 
 
 def _without(songs: Sequence[SongSummary], already: Counter[str]) -> list[SongSummary]:
-    """Return the songs of a page but for those that its report has, each as often as it has them."""
+    """Return the songs of a page without those already in its report, counting duplicates."""
     left = already.copy()
     rest = []
     for song in songs:
@@ -291,7 +291,7 @@ def _without(songs: Sequence[SongSummary], already: Counter[str]) -> list[SongSu
 
 
 def _is_repeat(job: MetadataFetchTask, songs: Sequence[SongSummary]) -> bool:
-    """Return whether a page has songs, and this import has listed every one of them before."""
+    """Return whether a page has songs and this import has already listed all of them."""
     keys = keys_of_tracks({song.uuid for song in songs})
     if not songs or any(song.uuid not in keys for song in songs):
         return False

@@ -38,7 +38,7 @@ class Kind(Protocol):
     def fetch(
         self, service: SoundchartsService, wanted: Sequence[Result]
     ) -> tuple[dict[int, Result], SoundchartsError | None]:
-        """Return what came, by track, and what left some without an answer."""
+        """Return the answers by track, and the error that left some tracks without one."""
 
     def save(self, chunk: FetchChunk, results: Sequence[Result]) -> dict[int, TrackReport]:
         """Write what came, and return what that did to each track that is here and has an answer."""

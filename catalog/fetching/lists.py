@@ -50,7 +50,7 @@ from soundcharts.service import SoundchartsService
 logger = logging.getLogger(__name__)
 
 Outcome = ImportRow.Outcome
-# Times that a row is asked for before it fails, at most: BATCH_RETRY_DELAYS may allow fewer.
+# Most attempts of a row before it fails; BATCH_RETRY_DELAYS may allow fewer.
 ROW_TRIES = 3
 DelayAfter = Callable[[SoundchartsError | None], jobs.Delay]
 
@@ -91,7 +91,7 @@ class ItemsRun:
 
 
 def import_items(run: ItemsRun, *, given_up: SoundchartsError | None = None, is_first: bool = False) -> None:
-    """Look up and save the next rows of a list; raise what left rows without an answer.
+    """Look up and save the next rows of a list; raise the error that left rows without an answer.
 
     As many calls are made at once as fit under the rate limit in a second, at most FETCH_AHEAD; the next
     ones begin when these are saved. The first one of a run (`is_first`) is made alone: it finds out how
@@ -139,7 +139,7 @@ def _with_answer(item: Item, answers: Lookups) -> Item:
 
 
 def _delay(run: ItemsRun, items: list[Item], answers: Lookups) -> jobs.Delay:
-    """Return when the rows that have no answer are asked for again."""
+    """Return when the rows without an answer are fetched again."""
     delays = settings.BATCH_RETRY_DELAYS
     tries = max((item.tries for item in items if item.value in answers.failed), default=0)
     if not tries or not delays:
@@ -151,7 +151,7 @@ def _next_items(run: ItemsRun, *, is_one_call: bool) -> tuple[list[Item], list[l
     """Return the next rows, and what to ask for those that are not here: a call for each list."""
     chunk, service = run.chunk, run.service
     window = [Item(*row) for row in chunk.items[chunk.position : chunk.position + SAVED_TOGETHER]]
-    # Answers that cannot be read are paid for: one call finds out whether they are better now.
+    # Unreadable answers are paid for, so a single call tests whether they are readable again.
     is_careful = is_one_call or _is_suspicious(chunk) or bool(run.job.unreadable_tries)
     depth = 1 if is_careful else _calls_at_once()
     batch_size = 1 if _is_suspicious(chunk) else service.effective_batch_size
@@ -221,7 +221,7 @@ def commit_items(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.De
         now = database_now(chunk)
         added, here = _save_songs(songs, job_id=job.pk, now=now)
         keys = added | here
-        # An import of the same list finds them here, and buys nothing again.
+        # The next import of the same list finds them here without a call.
         note_aliases({item.value: keys[item.answer.uuid] for item in items if isinstance(item.answer, Song)})
         rows = list(_rows_of(job, items, added, here, now=now))
         jobs.add_imported_tracks(job, [row.track_id for row in rows if row.track_id is not None])
@@ -260,14 +260,14 @@ def commit_items(run: ItemsRun, items: list[Item], *, calls: int, delay: jobs.De
 
 
 def _is_readable(item: Item) -> bool:
-    """Return whether Soundcharts said something of a row that could be understood."""
+    """Return whether Soundcharts gave a readable answer for a row."""
     if isinstance(item.answer, SoundchartsError):
         return item.answer.code in jobs.READABLE_FAILURES
     return item.answer is not None
 
 
 def _pause_if_all_unknown(job: MetadataFetchTask) -> None:
-    """Pause an import, once, when Soundcharts knows none of its first rows."""
+    """Pause an import once if none of its first rows are found."""
     if not unknown_rows.are_all_unknown(job):
         return
     job.refresh_from_db()

@@ -17,7 +17,7 @@ from soundcharts.service import SoundchartsService
 
 @dataclass(slots=True)
 class Lookups:
-    """What calls have brought, by identifier; `error` is what left some without an answer.
+    """Answers by identifier; `error` is the one that left some identifiers without an answer.
 
     `failed` has those that were asked for in vain, and why.
     """
@@ -29,7 +29,7 @@ class Lookups:
 
 
 def look_up(batches: list[list[str]], *, service: SoundchartsService, look: Look, job_id: int) -> Lookups:
-    """Return what came of all batches, each a call under way at the same time: several uuids, or one ISRC.
+    """Return the answers of all batches. Each is one concurrent call: several uuids, or one ISRC.
 
     `look` is called about every second meanwhile. Calls whose answers nobody takes are recorded on the job.
     """
@@ -52,7 +52,7 @@ def look_up(batches: list[list[str]], *, service: SoundchartsService, look: Look
 
 
 def _rank(error: SoundchartsError | None) -> int:
-    """Return how much of the work an error is about: of several, the first in this order is told."""
+    """Return the rank of an error by how much work it affects; of several errors, the first is reported."""
     if error is None:
         return 6
     if error.stops_all:
@@ -75,7 +75,7 @@ def _call(service: SoundchartsService, batch: list[str], called_off: threading.E
         answers.calls = meter.spent
     reason = answers.error
     if reason is not None and reason.stops_all:
-        called_off.set()  # Each of the calls that wait for their turn would be refused, too.
+        called_off.set()  # The calls still waiting for their turn would also be refused.
     if reason is not None and reason.is_temporary and not isinstance(reason, RateLimited | CalledOff):
         answers.failed = {value: reason for value in batch if value not in answers.found}
     return answers
@@ -84,7 +84,7 @@ def _call(service: SoundchartsService, batch: list[str], called_off: threading.E
 def _look_up(
     service: SoundchartsService, batch: list[str]
 ) -> tuple[dict[str, Song | SoundchartsError], SoundchartsError | None]:
-    """Return what Soundcharts says of identifiers, and what left some of them without an answer."""
+    """Return the answers for identifiers, and the error that left some without one."""
     if is_uuid(batch[0]):
         answer = service.get_songs([UUID(value) for value in batch])
         songs = {str(uuid): song for uuid, song in answer.songs.items()}

@@ -32,7 +32,7 @@ class PlatformAnswer:
 
     @property
     def is_answered(self) -> bool:
-        """Whether Soundcharts answered at all, be it that there is nothing."""
+        """Whether Soundcharts answered, even with no figures."""
         return bool(self.ask.periods or self.points)
 
 
@@ -64,7 +64,7 @@ class Result:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether some figures came and no period is answered, so that the same will be asked for again."""
+        """Whether some figures arrived but no period is complete, so that it will be fetched again."""
         return self.part is not None and not any(answer.ask.periods for answer in self.part.platforms)
 
     @property

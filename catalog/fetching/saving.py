@@ -31,7 +31,7 @@ Save = Callable[[FetchChunk, Sequence[Result]], dict[int, TrackReport]]
 
 # Tries at committing what is paid for, while the database is away: about half a minute.
 COMMIT_TRIES = 6
-# Errors that no other choice of results avoids.
+# Errors that affect every selection of results.
 NOT_ABOUT_VALUES = (jobs.LeaseLost, OperationalError, InterfaceError, SoftTimeLimitExceeded)
 # Rows in one statement: SQLite takes 32,766 values.
 SQLITE_ROWS = 500
@@ -97,7 +97,7 @@ def save_results(
 
 
 def save_parts(chunk: FetchChunk, results: Sequence[Result], *, save: Save) -> None:
-    """Commit what came of the next tracks of a chunk, which stay to be asked for. Raises LeaseLost."""
+    """Commit partial results of a chunk's next tracks, which stay in the chunk. Raises LeaseLost."""
 
     def commit() -> None:
         with transaction.atomic():
@@ -116,7 +116,7 @@ def save_apart(
     refused: Callable[[R], R],
     unanswered: Callable[[R], R],
 ) -> list[T]:
-    """Commit the next results of a chunk together, or where that fails one by one; return what `commit` did.
+    """Commit the next results of a chunk together, or one by one if that fails; return what `commit` did.
 
     Where the database refuses the values of one, that one fails: it is saved as `refused`. One that meets an
     unexpected error is put off as `unanswered`, together with the next that can be saved, so that nothing
@@ -166,7 +166,7 @@ def save_apart(
 
 
 def is_set_apart(chunk: FetchChunk, count: int) -> bool:
-    """Return whether the next results, if they meet an unexpected error, get a chunk of their own.
+    """Return whether the next results move to a separate chunk after an unexpected error.
 
     So they do where each is tried alone, since the error must be about them, and others come after them.
     """
@@ -174,7 +174,7 @@ def is_set_apart(chunk: FetchChunk, count: int) -> bool:
 
 
 def count_lost(chunk: FetchChunk, calls: int, error: Exception) -> None:
-    """Record calls whose answers an error keeps from being saved; with a lost lease that is done already."""
+    """Record calls whose answers could not be saved; after a lost lease they are recorded already."""
     if not isinstance(error, jobs.LeaseLost):
         with suppress(DatabaseError, InterfaceError):
             jobs.record_calls(chunk.job_id, calls)
@@ -276,7 +276,7 @@ def _commit(
 
 
 def _missing_among(reports: Sequence[TrackReport]) -> jobs.Missing:
-    """Return how many known tracks were not found since the last that was, and whether any was."""
+    """Return how many known tracks were not found since the last found one, and whether any was found."""
     count, is_any_found = 0, False
     for report in reports:
         if report.outcome in ("updated", "unchanged", "moved"):

@@ -1,4 +1,4 @@
-"""What follows from an error: the chunk or the job waits, pauses or fails."""
+"""React to errors: the chunk or the job waits, pauses or fails."""
 
 import logging
 import random
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def known(error: Exception, job: MetadataFetchTask) -> SoundchartsError:
-    """Return an error that says what to do: itself, or what stands for one that nobody foresaw."""
+    """Return the error itself, or an InternalError in place of an unexpected one."""
     if isinstance(error, SoundchartsError):
         return error
     if isinstance(error, SoftTimeLimitExceeded):
@@ -26,7 +26,7 @@ def known(error: Exception, job: MetadataFetchTask) -> SoundchartsError:
 
 
 def delay_after(error: SoundchartsError | None) -> jobs.Delay:
-    """Return when what an error left without an answer is asked for again."""
+    """Return when tracks that an error left without an answer are fetched again."""
     if isinstance(error, jobs.InternalError):
         return jobs.Delay(next(iter(settings.BATCH_RETRY_DELAYS), 0), is_attempt=True, is_suspect=True)
     if error is None:
@@ -41,7 +41,7 @@ def delay_after(error: SoundchartsError | None) -> jobs.Delay:
 
 
 def is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChunk) -> bool:
-    """Pause the job or postpone the chunk if that is what an error asks for; return whether it was."""
+    """Pause the job or postpone the chunk if the error requires it; return whether it did."""
     if isinstance(error, jobs.InternalError):
         jobs.note_internal_error(job.pk, error, chunk=chunk, seen=job.internal_errors)
         return True
@@ -52,7 +52,7 @@ def is_put_off(error: SoundchartsError, job: MetadataFetchTask, chunk: FetchChun
         return True
     if isinstance(error, RateLimited):
         delay = jobs.Delay(error.retry_after or 60, is_attempt=False)
-        # It is the same for all of the job's chunks, and trying each of them to find that out is of no use.
+        # All chunks of the job would fail in the same way, so none of them is tried.
         jobs.postpone_chunk(chunk, delay=delay, error=error, is_whole_job=True)
         return True
     delays = settings.BATCH_RETRY_DELAYS
@@ -86,7 +86,7 @@ def _pause(job: MetadataFetchTask, chunk: FetchChunk, *, code: str, reason: str)
 
 
 def ends_job(error: SoundchartsError, job: MetadataFetchTask) -> bool:
-    """Return whether an error means that a job can do nothing of what it is about."""
+    """Return whether an error means that a job can do none of its work."""
     return isinstance(error, PlatformForbidden) or (_is_listing(job) and error.code == "forbidden")
 
 
@@ -95,7 +95,7 @@ def _is_listing(job: MetadataFetchTask) -> bool:
 
 
 def fail(error: SoundchartsError, job: MetadataFetchTask) -> None:
-    """End a job that an error keeps from doing anything of what it is about."""
+    """End a job because an error prevents all of its work."""
     reason = why_listing_failed(job.request["artist_uuid"], error) if job.is_import else str(error)
     # Before its chunk is given back: while the job runs, another worker would make the same call again.
     try:

@@ -12,7 +12,7 @@ from soundcharts.platforms import AUDIENCE_PLATFORMS
 
 # Days whose gains the list shows as a line.
 TREND_DAYS = 28
-# Days that are asked for at first.
+# Days of the first fetch.
 FIRST_DAYS = 90
 
 PLATFORM_CHOICES = [(code, platform.name) for code, platform in AUDIENCE_PLATFORMS.items()]
@@ -97,8 +97,8 @@ class TrackAudience(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("track", "platform"), name="one_audience_per_track_and_platform"),
         )
-        # What is fresh, and what is waiting although it is not: counted for the price of a refresh. And what
-        # lacks days, counted for the price of asking for them, and walked for the plan.
+        # Fresh rows and waiting stale rows, counted for the price of a refresh. Rows with missing days,
+        # counted for the price of filling gaps, and walked for the plan.
         indexes = (
             models.Index(fields=("platform", "fetched_at"), name="audience_fetched"),
             models.Index(
@@ -136,12 +136,12 @@ class TrackAudience(models.Model):
         self.count_missing(released)
 
     def count_missing(self, released: date | None) -> None:
-        """Bring the number of missing days up to date, unsaved; `released` as in `count_days`."""
+        """Update the number of missing days, unsaved; `released` as in `count_days`."""
         span = self.wanted_span(released)
         self.missing_days = (span[1] - span[0]).days + 1 - self.days_known if span else 0
 
     def wanted_span(self, released: date | None) -> tuple[date, date] | None:
-        """Return between which days, both included, a day without a figure is missing.
+        """Return the first and last day between which a day without a figure counts as missing.
 
         From the oldest day that was asked for: an answer that brought nothing leaves it unknown. Days after
         the newest figure are asked for by every fetch. Where there is no figure at all, the last days that
