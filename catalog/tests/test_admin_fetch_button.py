@@ -253,7 +253,8 @@ def test_an_edit_by_hand_is_kept_and_the_message_says_so(staff_client, make_trac
     page = click(staff_client, track, follow=True)
 
     name = escape(simulator.catalogue.name(1))
-    assertContains(page, f"your edit “Our own name” is kept; Soundcharts says “{name}”.")
+    words = f"your edit “<bdi>Our own name</bdi>” is kept; Soundcharts says “<bdi>{name}</bdi>”."
+    assertContains(page, words)
     track.refresh_from_db()
     assert track.name == "Our own name"
 

@@ -193,7 +193,7 @@ def test_a_row_of_a_job_says_where_it_stands_and_what_it_cost(
 
     page = staff_client.get(JOBS)
 
-    assertContains(page, f"#{job.pk} · 2 chosen tracks")
+    assertContains(page, f"#{job.pk} · <bdi>2 chosen tracks</bdi>")
     assertContains(page, "2 failed")
     assertContains(page, 'aria-valuenow="100"')
 

@@ -68,14 +68,14 @@ def job(make_track) -> MetadataFetchTask:
 
 
 def stored(job: MetadataFetchTask) -> dict[str, object]:
-    """Return every stored code, and every sentence beside one."""
-    job.refresh_from_db()
-    retry = MetadataFetchTask.objects.get(title="Failures")
-    account = ApiAccount.objects.get()
+    """Return every stored code, and every sentence beside one. Reads no column of a later schema."""
+    tasks = MetadataFetchTask.objects.only("error_code", "error_message", "request", "dedupe_key")
+    job, retry = tasks.get(pk=job.pk), tasks.get(title="Failures")
+    account = ApiAccount.objects.only("last_error", "last_error_message").get()
     event = JobEvent.objects.get(job=job, kind="failed")
     return {
-        "track": Track.objects.get(name="Known").metadata_error,
-        "audience": TrackAudience.objects.get().error,
+        "track": Track.objects.values_list("metadata_error", flat=True).get(name="Known"),
+        "audience": TrackAudience.objects.values_list("error", flat=True).get(),
         "failures": {*job.failures.values_list("code", flat=True)},
         "counts": dict(job.failure_counts.values_list("code", "count")),
         "job": (job.error_code, job.error_message),
@@ -83,7 +83,7 @@ def stored(job: MetadataFetchTask) -> dict[str, object]:
         "event": (event.code, event.text),
         "account": (account.last_error, account.last_error_message),
         "snapshot": CatalogueSnapshot.objects.get().failures,
-        "row": ImportRow.objects.get().message.partition(" Soundcharts says")[0],
+        "row": ImportRow.objects.only("message").get().message.partition(" Soundcharts says")[0],
         "failure": job.failures.get(track__isnull=False).message.partition(" Soundcharts says")[0],
     }
 
