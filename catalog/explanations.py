@@ -112,17 +112,15 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "answers_unreadable": Explanation(
         "Answers make no sense",
-        "Several batches in a row were answered with something that could not be read. What was not tried is "
-        "untouched.",
-        "Look whether Soundcharts has a disturbance, or a proxy on the way answers in its place. Resume the "
-        "task when answers are well again.",
+        "The answers to several batches in a row could not be read. Tracks not tried are unchanged.",
+        "Check whether Soundcharts has an outage, or a proxy answers instead. Resume the task when the "
+        "problem is solved.",
         reason="unreadable answers",
     ),
     "rate_limited": Explanation(
         "Too many calls a minute",
         "The calls that are allowed in a minute were used up.",
-        "Nothing needs to be done: work waits as long as it is told and then goes on. A single fetch can be "
-        "tried again in a minute.",
+        "Nothing to do: the work resumes automatically. You can retry a single fetch in a minute.",
         reason="rate limit",
     ),
     "quota_exhausted": Explanation(
@@ -152,7 +150,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     "song_forbidden": Explanation(
         "Refused for this song",
         "Soundcharts refuses the audience of this song, on a platform that the plan includes.",
-        "Nothing to do at once: it is asked for again by itself, with growing delay. Ask Soundcharts why.",
+        "Ask Soundcharts for the reason. The audience is fetched again automatically, with growing delays.",
         is_best_left=True,
     ),
     "unreadable_figures": Explanation(
@@ -169,7 +167,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     "not_found": Explanation(
         "Unknown at Soundcharts",
         "Soundcharts does not know this identifier. The track keeps the data it has.",
-        "Check the UUID. If it is right, do nothing: it is asked for again by itself after 1, 2, 4, up to "
+        "Check the UUID. If it is right, do nothing: it is fetched again automatically after 1, 2, 4, up to "
         "32 days.",
         is_best_left=True,
     ),
@@ -217,7 +215,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     "by_hand": Explanation(
         "Paused by hand",
         "Somebody paused this task. Nothing is lost.",
-        "Resume it when it should go on; it continues where it stopped.",
+        "Resume it when you are ready. It continues where it stopped.",
     ),
     "broker_unreachable": Explanation(
         "Queue unavailable",

@@ -39,8 +39,8 @@ LIST_PAGE = 100
 # A first page that somebody has looked at is used for their import if it is not older than this.
 PAGE_KEPT_MINUTES = 30
 REPEATED = (
-    "From here on, Soundcharts repeats songs of this import. The import stopped, because more pages would "
-    "bring nothing new."
+    "From here on, Soundcharts repeats songs that this import already has. The import stopped, because more "
+    "pages would bring nothing new."
 )
 
 
