@@ -135,9 +135,10 @@ HANG_ONCE = """
 
     @worker_init.connect
     def have_less_time(sender, **kwargs):
-        sender.app.loader.import_default_modules()
-        for task in sender.app.tasks.values():
-            task.soft_time_limit, task.time_limit = {soft}, {hard}
+        from celery.worker.request import Request
+
+        # Whatever the message says: who sends it may know the limits of the settings.
+        Request.time_limits = property(lambda request: ({hard}, {soft}), lambda request, limits: None)
 
     @worker_process_init.connect
     def hang_once(**kwargs):
