@@ -86,7 +86,8 @@ def test_a_deploy_while_all_calls_wait_out_a_429_does_not_wait_for_its_end(
     with workers(tmp_path) as (worker,):
         with gate(simulator, after=1) as calls:
             job = jobs.request_metadata(keys_of(tracks)).job
-            refuse_calls(simulator, calls, count=19, reset=60)
+            # Longer pauses put the job off at once: the calls of these tests may take a minute each.
+            refuse_calls(simulator, calls, count=19, reset=30)
         worker.terminate()
         worker.wait(GRACE_SECONDS)
     assert not is_over(job)

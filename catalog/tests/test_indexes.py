@@ -16,9 +16,12 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def indexes_first() -> None:
-    """PostgreSQL reads few rows without an index; here it does so only where none can be used."""
+    """PostgreSQL reads few rows without an index, or by any of several; here one must be worth it."""
     if connection.vendor == "postgresql":
+        job = MetadataFetchTask.objects.create(title="Many", dedupe_key="many", fresh_after=timezone.now())
+        FetchChunk.objects.bulk_create(FetchChunk(job=job, size=1) for _ in range(1000))
         with connection.cursor() as cursor:
+            cursor.execute("ANALYZE catalog_fetchchunk")
             cursor.execute("SET LOCAL enable_seqscan = off")
 
 
