@@ -13,6 +13,8 @@ from catalog import jobs
 from catalog.models import MetadataFetchTask, Track
 from catalog.tests.addresses import page_of
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 LIST = "/admin/catalog/track/"
 
 

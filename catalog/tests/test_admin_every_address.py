@@ -21,6 +21,8 @@ from catalog.models import FetchFailure, ImportDraft, ImportRow, MetadataFetchTa
 from catalog.roles import ROLES, permissions_of
 from catalog.song_lists import read_list
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 NOBODY: tuple[str, ...] = ()
 OPERATOR = ("Operator",)
 EDITOR = ("Editor", *OPERATOR)

@@ -8,6 +8,8 @@ from django.urls import reverse
 
 from catalog import schedule
 
+pytestmark = pytest.mark.on_sqlite_alone
+
 
 def assert_listed(page, *fields: str) -> None:
     """Assert that these fields, and no others, are in the list, and that its links lead somewhere."""
