@@ -43,7 +43,7 @@ LONGEST_TEXT = 500
 MOST_GENRES = 200
 
 # Before anything was fetched.
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 # From so many rows on, reading a whole table is quicker than looking up each; than looking up each again and
 # again, step by step, sooner.
 _MANY_ONCE = 250_000
@@ -191,7 +191,7 @@ class TrackFilter:
             found.append((F("release_date"), lambda released: Q(**{f"{released}__lte": last})))
         if self.audience == "with":
             # Not IS NOT NULL, for which SQLite looks into no index.
-            found.append((F("audience_fetched_at"), lambda fetched: Q(**{f"{fetched}__gt": _LONG_AGO})))
+            found.append((F("audience_fetched_at"), lambda fetched: Q(**{f"{fetched}__gt": LONG_AGO})))
         match self.freshness:
             case "failing":
                 # Not an inequality, which no index answers.

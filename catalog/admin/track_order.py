@@ -1,7 +1,7 @@
 """Sort orders of the track list: by a column, in either direction, empty values last."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from django.db import models
@@ -9,18 +9,15 @@ from django.db.models import F
 from django.db.models.expressions import BaseExpression
 
 from catalog.models import Track, TrackQuerySet
-from catalog.selection import Unindexed
-
-# Before anything was fetched.
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+from catalog.selection import LONG_AGO, Unindexed
 
 
 @dataclass(frozen=True, slots=True)
 class TrackOrder:
     """An order of tracks by a column, and there by key in the same direction.
 
-    The databases put NULL at different ends, and an empty text before all others. So what has a value and
-    what is empty are two lists, one after the other: each is a range of the column's index.
+    The databases put NULL at different ends, and an empty text before all others. So an order is two lists,
+    filled values and then empty ones; each is a range of the column's index.
     """
 
     column: str | BaseExpression = "pk"
@@ -52,7 +49,7 @@ class TrackOrder:
         return _across(lists, bottom, top)[::-1]
 
     def lists(self, tracks: TrackQuerySet, *, by_index: bool) -> list[TrackQuerySet]:
-        """Return what has a value and what is empty, or all tracks of a column that always has one."""
+        """Return the tracks with a value and those without, or one list if every track has a value."""
         ordered = tracks.order_by(*self.terms)
         if (ends := self._ends()) is None:
             return [ordered]
@@ -72,7 +69,7 @@ class TrackOrder:
             return ("gt", ""), ("exact", "")
         match Track._meta.get_field(self.column):
             case models.DateTimeField():
-                return ("gte", _LONG_AGO), ("isnull", True)
+                return ("gte", LONG_AGO), ("isnull", True)
             case models.DateField():
                 return ("gte", date.min), ("isnull", True)
             case models.CharField():

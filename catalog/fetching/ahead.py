@@ -51,8 +51,8 @@ Look = Callable[[Callable[[], None]], None]
 def useful_depth(service: SoundchartsService, *, is_proven: bool) -> int:
     """Return how many calls one process should keep in flight.
 
-    One, until it is known how the account answers (whether it has batch calls, or a platform) and what is
-    left of the quota. Then no more than may start within a second: others would only wait for their turn.
+    One, until it is known how the account answers (whether it has batch calls, or a platform) and how many
+    calls remain. Then no more than may start within a second: others would only wait for their turn.
     """
     if not is_proven or not service.is_quota_told:
         return 1

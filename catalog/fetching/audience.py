@@ -103,7 +103,7 @@ class _Unknown:
         self._period_days = service.audience_period_days
 
     def periods(self, row: TrackAudience | None, now: datetime) -> list[Period]:
-        """Return what is new, or not known although it was asked for, and with `days` what is older."""
+        """Return the new days, requested days that never came and, with `days`, older ones."""
         job = self._job
         if row is not None and row.retry_at is not None and row.retry_at > now and job.request["only_due"]:
             return []  # It waits after a 404 or 403, and was not requested individually.
@@ -115,21 +115,21 @@ class _Unknown:
             return whole
         found: list[Period] = []
         if days is not None and first < row.fetched_from:
-            # From what is known towards the past.
+            # Backwards from the oldest known day.
             found += divided(first, row.fetched_from - DAY, longest=self._period_days)
         is_asked = row.job_id == job.pk and row.asked_until is not None and row.asked_until >= today
         if not is_asked and (row.fetched_at is None or row.fetched_at < job.fresh_after):
             if days is not None and row.last_day is None:
                 return whole  # Nothing came when it was asked for.
             found += self._new(row, today)
-        # Both ends of what is known can cost more calls than all of it, which the price has not told of.
+        # Fetching both ends can cost more calls than the whole span, and more than the price said.
         is_whole_cheaper = self._calls(found) > self._calls(whole) and whole[-1][0] <= row.fetched_until + DAY
         return whole if is_whole_cheaper else found
 
     def gaps(self, row: TrackAudience, known: set[date], released: date | None) -> list[Period]:
-        """Return the periods that hold a series' missing days, but for those that the job has asked for.
+        """Return the periods with a series' missing days, except those that this job has requested.
 
-        They may have stayed empty: without this an answer in part would be paid for again and again.
+        Those may have stayed empty: without this a partial answer would be bought again and again.
         """
         span = row.wanted_span(released) if row.missing_days else None
         if span is None:
@@ -140,13 +140,13 @@ class _Unknown:
         return periods(missing(known, first=first, last=last), longest=self._days_a_call)
 
     def _new(self, row: TrackAudience, today: date) -> list[Period]:
-        """Return the periods from what is known until today, and as much before as is of use and free."""
+        """Return the periods from the newest known day until today, extended backwards at no extra call."""
         since, until = row.fetched_from or today, row.fetched_until or today
         new_days = max(0, (today - until).days)
         free_days = max(1, -(-new_days // self._days_a_call)) * self._days_a_call - new_days
         reach = max(since, min(until, today) + DAY - free_days * DAY)
         if row.first_day is None or row.last_day is None or row.first_day > reach or row.error:
-            # Days that were asked for did not come, and may have come since.
+            # Requested days that did not come may be there now.
             first = reach
         else:
             # What is late comes after the newest figure, however long ago that was.
